@@ -1,0 +1,94 @@
+import CLibpq
+import Glibc
+import Synchronization
+
+/// Bounds of what a connection keeps and waits for.
+enum ConnectionLimits {
+    /// Plans that the server keeps for one connection; the oldest goes first. A program has tens
+    /// of statements, and a plan takes some 10–100 KB of the server's memory.
+    static let preparedStatements = 200
+    /// How long a server may take to answer a cancel request before the connection is cut.
+    static let cancelGrace = Duration.seconds(2)
+    /// The shortest time that libpq gives to one host.
+    static let leastConnectSeconds = 2
+}
+
+/// Owns a `PGconn`.
+///
+/// `@unchecked`: only the connection's own executor thread calls libpq with it; the flags are
+/// atomic.
+final class ConnectionHandle: @unchecked Sendable {
+    let pointer: OpaquePointer
+    let socket: Int32
+    let isClosed = Atomic<Bool>(false)
+    let isInTransaction = Atomic<Bool>(false)
+
+    init(_ pointer: OpaquePointer) {
+        self.pointer = pointer
+        socket = PQsocket(pointer)
+    }
+
+    deinit { PQfinish(pointer) }
+
+    var errorMessage: String { trimmed(String(cString: PQerrorMessage(pointer))) }
+
+    /// Connects on a thread of its own, since libpq looks names up and may wait.
+    static func connect(
+        _ settings: ConnectionSettings, deadline: ContinuousClock.Instant
+    ) async throws(PostgresError) -> ConnectionHandle {
+        var settings = settings
+        let seconds = Int((deadline - .now).components.seconds)
+        guard seconds >= 0 else { throw .deadlineExceeded }
+        if settings["connect_timeout"] == nil {
+            let each = seconds / max(1, settings.hostCount)
+            settings["connect_timeout"] = String(max(ConnectionLimits.leastConnectSeconds, each))
+        }
+        settings["client_encoding"] = "UTF8"
+        if settings["keepalives_idle"] == nil { settings["keepalives_idle"] = "10" }
+        if settings["tcp_user_timeout"] == nil { settings["tcp_user_timeout"] = "20000" }
+        let text = settings.connectionString
+        let outcome = await withCheckedContinuation {
+            (continuation: CheckedContinuation<Result<ConnectionHandle, PostgresError>, Never>) in
+            startThread { continuation.resume(returning: open(text)) }
+        }
+        return try outcome.get()
+    }
+
+    private static func open(_ connectionString: String) -> Result<ConnectionHandle, PostgresError>
+    {
+        guard let pointer = PQconnectdb(connectionString) else {
+            return .failure(.connectionFailed(reason: "out of memory"))
+        }
+        let handle = ConnectionHandle(pointer)
+        guard PQstatus(pointer) == CONNECTION_OK else {
+            return .failure(.connectionFailed(reason: handle.errorMessage))
+        }
+        _ = PQsetNoticeProcessor(pointer, { _, _ in }, nil)
+        guard PQsetnonblocking(pointer, 1) == 0, PQenterPipelineMode(pointer) == 1 else {
+            return .failure(.connectionFailed(reason: handle.errorMessage))
+        }
+        return .success(handle)
+    }
+
+    /// Asks the server to cancel what runs, without waiting for the answer.
+    func requestCancel() {
+        guard let cancel = PQgetCancel(pointer) else { return }
+        let box = CancelBox(cancel)
+        startThread {
+            var reason = [CChar](repeating: 0, count: 256)
+            // A request that fails is noticed by the grace time running out.
+            _ = PQcancel(box.pointer, &reason, 256)
+        }
+    }
+}
+
+/// Owns a `PGcancel`, which libpq allows to be used on another thread.
+private final class CancelBox: @unchecked Sendable {
+    let pointer: OpaquePointer
+
+    init(_ pointer: OpaquePointer) {
+        self.pointer = pointer
+    }
+
+    deinit { PQfreeCancel(pointer) }
+}

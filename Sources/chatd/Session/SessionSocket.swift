@@ -1,0 +1,30 @@
+import NIOCore
+
+/// What a session may do to its socket. Callable from any thread; nothing waits; calls take effect
+/// in the order they were made from one thread.
+protocol SessionSocket: AnyObject, Sendable {
+    /// The loop that the socket lives on; fan-out groups its sockets by it.
+    var eventLoop: any EventLoop { get }
+
+    /// Writes one text frame. `text` is complete JSON, encoded once and shared by all readers.
+    /// May be called in an order with other frames only from one place at a time.
+    func send(_ text: ByteBuffer)
+
+    /// Sends a close frame with `code` and ends the connection. Idempotent; the first code wins.
+    func close(code: UInt16, reason: String)
+
+    /// Bytes handed over that the kernel has not taken yet.
+    var pendingBytes: Int { get }
+
+    /// Smoothed round trip, measured by WebSocket pings; nil before the first pong.
+    var roundTrip: Duration? { get }
+}
+
+/// What a socket tells its session; always called on the socket's event loop, in order.
+protocol SocketSession: AnyObject, Sendable {
+    func opened(_ socket: any SessionSocket)
+    /// One whole text message, valid UTF-8, within the frame limit.
+    func received(_ text: ByteBuffer)
+    /// The connection is gone. `code` is the peer's close code, nil when there was none.
+    func closed(code: UInt16?)
+}

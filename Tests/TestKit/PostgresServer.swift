@@ -1,0 +1,184 @@
+public import Foundation
+import Glibc
+import Synchronization
+
+/// Why a test server did not come up.
+public struct TestServerError: Error, CustomStringConvertible {
+    public var description: String
+}
+
+/// A real PostgreSQL server for one suite: its own folder, a free port on 127.0.0.1, no fsync.
+///
+/// Stopped when the last reference goes, by its process id.
+public final class PostgresServer: Sendable {
+    public let port: Int
+    public let folder: URL
+    private let settings: [String: String]
+    private let process = Mutex<Int32>(0)
+
+    /// Starts a server; returns when it answers.
+    public static func start(settings: [String: String] = [:]) throws -> PostgresServer {
+        let folder = FileManager.default.temporaryDirectory
+            .appending(path: "pg-\(UUID().uuidString.prefix(8))")
+        try shell("cp -a '\(try template())' '\(folder.path())'")
+        let server = PostgresServer(port: try freePort(), folder: folder, settings: settings)
+        try server.start()
+        return server
+    }
+
+    private init(port: Int, folder: URL, settings: [String: String]) {
+        self.port = port
+        self.folder = folder
+        self.settings = settings
+    }
+
+    deinit {
+        let pid = process.withLock { $0 }
+        if pid > 0 {
+            Glibc.kill(pid, SIGCONT)
+            Glibc.kill(pid, SIGQUIT)
+            PostgresServer.waitUntilGone(pid)
+        }
+        do {
+            try FileManager.default.removeItem(at: folder)
+        } catch {
+            print("cannot remove \(folder.path()): \(error)")
+        }
+    }
+
+    /// A libpq connection string of the superuser.
+    public func connectionString(database: String = "postgres") -> String {
+        "host=127.0.0.1 port=\(port) user=postgres dbname=\(database)"
+    }
+
+    /// Starts the server again after ``stop()`` or ``kill()``.
+    public func start() throws {
+        var options = [
+            "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off",
+            "wal_level=logical", "max_connections=200", "shared_buffers=32MB",
+            "wal_retrieve_retry_interval=100ms", "logging_collector=off",
+        ]
+        options += settings.map { "\($0.key)=\($0.value)" }
+        let flags = options.map { "-c '\($0)'" }.joined(separator: " ")
+        let log = folder.appending(path: "server.log").path()
+        try shell(
+            "\(asPostgres) '\(try binaries())/pg_ctl' -D '\(folder.path())' -l '\(log)' -w -t 30 "
+                + "-o \"-p \(port) \(flags)\" start >/dev/null")
+        let file = folder.appending(path: "postmaster.pid")
+        let first = try String(contentsOf: file, encoding: .utf8).split(separator: "\n")[0]
+        guard let pid = Int32(first) else {
+            throw TestServerError(description: "\(file.path()) holds no process id")
+        }
+        process.withLock { $0 = pid }
+    }
+
+    /// Ends the server as an operator would, cutting its connections.
+    public func stop() { end(SIGINT) }
+
+    /// Ends the server as a crash would.
+    public func kill() { end(SIGQUIT) }
+
+    /// The server hangs until ``resume()``: its sockets accept, nothing answers. New connections
+    /// hang; connections that are open go on.
+    public func pause() { signal(SIGSTOP) }
+    public func resume() { signal(SIGCONT) }
+
+    private func end(_ signal: Int32) {
+        let pid = process.withLock { pid in
+            defer { pid = 0 }
+            return pid
+        }
+        guard pid > 0 else { return }
+        Glibc.kill(pid, signal)
+        PostgresServer.waitUntilGone(pid)
+    }
+
+    private func signal(_ signal: Int32) {
+        process.withLock { _ = Glibc.kill($0, signal) }
+    }
+
+    private static func waitUntilGone(_ pid: Int32) {
+        let limit = ContinuousClock.now + .seconds(20)
+        while Glibc.kill(pid, 0) == 0, ContinuousClock.now < limit { usleep(5_000) }
+    }
+
+    /// An initialised data folder, made once for this process and copied for each server.
+    private static let templateFolder = Mutex<String?>(nil)
+
+    private static func template() throws -> String {
+        try templateFolder.withLock { known in
+            if let known { return known }
+            let path = FileManager.default.temporaryDirectory
+                .appending(path: "pg-template-\(getpid())").path()
+            try shell("rm -rf '\(path)' && mkdir -p '\(path)'")
+            if getuid() == 0 { try shell("chown postgres: '\(path)'") }
+            try shell(
+                "\(asPostgres) '\(try binaries())/initdb' -D '\(path)' -U postgres -A trust "
+                    + "-E UTF8 --locale=C.UTF-8 --no-sync --wal-segsize=1 >/dev/null")
+            known = path
+            atexit { PostgresServer.removeTemplate() }
+            return path
+        }
+    }
+}
+
+extension PostgresServer {
+    fileprivate static func removeTemplate() {
+        guard let path = templateFolder.withLock({ $0 }) else { return }
+        do {
+            try FileManager.default.removeItem(atPath: path)
+        } catch {
+            print("cannot remove \(path): \(error)")
+        }
+    }
+}
+
+private let asPostgres =
+    getuid() == 0 ? "setpriv --reuid=postgres --regid=postgres --init-groups" : ""
+
+/// PostgreSQL refuses root, so everything that runs it changes to the user `postgres` then.
+private func binaries() throws -> String {
+    let root = "/usr/lib/postgresql"
+    let versions = try FileManager.default.contentsOfDirectory(atPath: root)
+    guard let newest = versions.compactMap({ Int($0) }).max() else {
+        throw TestServerError(description: "no PostgreSQL server below \(root)")
+    }
+    return "\(root)/\(newest)/bin"
+}
+
+/// Runs a shell command to its end.
+///
+/// Not by Foundation's `Process`: that one waits until nobody holds a descriptor which a server
+/// started by the command inherits.
+private func shell(_ command: String) throws {
+    var pid = pid_t()
+    let words = ["/bin/sh", "-c", "cd / && \(command)"]
+    var arguments = words.map { strdup($0) } + [nil]
+    defer { arguments.forEach { free($0) } }
+    let failure = posix_spawn(&pid, "/bin/sh", nil, nil, &arguments, environ)
+    guard failure == 0 else {
+        throw TestServerError(description: "cannot start a shell: error \(failure)")
+    }
+    var status: Int32 = 0
+    while waitpid(pid, &status, 0) < 0, errno == EINTR {}
+    guard status == 0 else {
+        throw TestServerError(description: "wait status \(status) of: \(command)")
+    }
+}
+
+/// A port that nobody listens on now.
+public func freePort() throws -> Int {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    defer { close(descriptor) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let isBound = withUnsafeMutablePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+        }
+    }
+    guard isBound else { throw TestServerError(description: "no free port") }
+    return Int(UInt16(bigEndian: address.sin_port))
+}
