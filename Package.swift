@@ -93,5 +93,12 @@ let package = Package(
         .testTarget(
             name: "ShardRouterTests", dependencies: ["Postgres", "ShardRouter", "TestKit"],
             swiftSettings: strict),
+        .testTarget(
+            name: "Integration",
+            dependencies: [
+                "Postgres", "ShardRouter", "TestKit",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict),
     ]
 )

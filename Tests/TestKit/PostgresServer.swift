@@ -38,6 +38,7 @@ public final class PostgresServer: Sendable {
             Glibc.kill(pid, SIGCONT)
             Glibc.kill(pid, SIGQUIT)
             PostgresServer.waitUntilGone(pid)
+            PostgresServer.running.withLock { $0[pid] = nil }
         }
         do {
             try FileManager.default.removeItem(at: folder)
@@ -70,6 +71,7 @@ public final class PostgresServer: Sendable {
             throw TestServerError(description: "\(file.path()) holds no process id")
         }
         process.withLock { $0 = pid }
+        PostgresServer.remember(pid, folder: folder.path())
     }
 
     /// Ends the server as an operator would, cutting its connections.
@@ -91,6 +93,7 @@ public final class PostgresServer: Sendable {
         guard pid > 0 else { return }
         Glibc.kill(pid, signal)
         PostgresServer.waitUntilGone(pid)
+        PostgresServer.running.withLock { $0[pid] = nil }
     }
 
     private func signal(_ signal: Int32) {
@@ -100,6 +103,30 @@ public final class PostgresServer: Sendable {
     private static func waitUntilGone(_ pid: Int32) {
         let limit = ContinuousClock.now + .seconds(20)
         while Glibc.kill(pid, 0) == 0, ContinuousClock.now < limit { usleep(5_000) }
+    }
+
+    /// Servers of this process; those that nobody ended are ended with it.
+    private static let running = Mutex<[Int32: String]>([:])
+
+    private static func remember(_ pid: Int32, folder: String) {
+        let isFirst = running.withLock { running in
+            defer { running[pid] = folder }
+            return running.isEmpty
+        }
+        if isFirst { atexit { PostgresServer.endAll() } }
+    }
+
+    private static func endAll() {
+        for (pid, folder) in running.withLock({ $0 }) {
+            Glibc.kill(pid, SIGCONT)
+            if Glibc.kill(pid, SIGQUIT) == 0 { waitUntilGone(pid) }
+            guard FileManager.default.fileExists(atPath: folder) else { continue }
+            do {
+                try FileManager.default.removeItem(atPath: folder)
+            } catch {
+                print("cannot remove \(folder): \(error)")
+            }
+        }
     }
 
     /// An initialised data folder, made once for this process and copied for each server.

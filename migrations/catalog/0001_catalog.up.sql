@@ -1,6 +1,15 @@
 -- The catalog: who owns which slot, since when and why. No secrets live here.
 create schema if not exists catalog;
 
+-- The history of this database's schema; whoever applies the files makes it first.
+create table if not exists catalog.migrations (
+    version integer primary key,
+    title text not null,
+    checksum text not null,
+    applied_at timestamptz not null default now(),
+    duration_ms bigint not null
+);
+
 create table catalog.cluster (
     only_row boolean primary key default true check (only_row),
     id uuid not null,
@@ -57,4 +66,5 @@ exception when duplicate_object or unique_violation then
 end
 $$;
 grant usage on schema catalog to chat_app;
-grant select on catalog.cluster, catalog.shards, catalog.topology, catalog.slots to chat_app;
+grant select on catalog.cluster, catalog.shards, catalog.topology, catalog.slots,
+    catalog.migrations to chat_app;

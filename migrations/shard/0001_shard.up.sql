@@ -2,6 +2,15 @@
 -- whose rows move with their room.
 create schema if not exists shard;
 
+-- The history of this database's schema; whoever applies the files makes it first.
+create table if not exists shard.migrations (
+    version integer primary key,
+    title text not null,
+    checksum text not null,
+    applied_at timestamptz not null default now(),
+    duration_ms bigint not null
+);
+
 create table shard.identity (
     only_row boolean primary key default true check (only_row),
     cluster_id uuid not null,
@@ -140,5 +149,5 @@ end
 $$;
 revoke all on all functions in schema shard from public;
 grant usage on schema shard to chat_app;
-grant select on shard.identity, shard.slots, shard.tables to chat_app;
+grant select on shard.identity, shard.slots, shard.tables, shard.migrations to chat_app;
 grant execute on function shard.slot_of(text) to chat_app;

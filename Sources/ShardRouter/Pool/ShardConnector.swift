@@ -1,0 +1,103 @@
+import FoundationEssentials
+import Postgres
+
+/// Why a shard cannot be used.
+public enum ShardError: Error, Sendable, Equatable {
+    /// The server does not answer, or refuses the connection.
+    case unreachable(shard: String, reason: String)
+    /// Another database answers at the shard's endpoint.
+    case wrongIdentity(shard: String, found: String)
+    /// The database has no shard schema, or an older one than this program needs.
+    case wrongSchema(shard: String, found: Int, needed: Int)
+}
+
+extension ShardError: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .unreachable(let shard, let reason):
+            "shard \(shard) is out of reach: \(reason)"
+        case .wrongIdentity(let shard, let found):
+            "the endpoint of shard \(shard) leads to another database: \(found)"
+        case .wrongSchema(let shard, let found, let needed):
+            "shard \(shard) has schema version \(found), this program needs \(needed): "
+                + "run 'shardctl migrate up'"
+        }
+    }
+}
+
+/// Opens connections to a shard and makes sure that it is the right database.
+struct ShardConnector: Sendable {
+    /// The version of `migrations/shard` that this program's statements need.
+    static let neededSchema = 2
+    /// What an endpoint does not say is taken from the catalog's connection string.
+    static let inheritedKeywords = [
+        "user", "passfile", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl",
+        "channel_binding", "application_name", "connect_timeout", "target_session_attrs",
+    ]
+
+    let shard: Shard
+    let clusterID: UUID
+    let catalog: ConnectionSettings
+    let limits: RouterLimits
+
+    /// - Throws: ``ShardError``; then nothing is left open.
+    func connect(deadline: ContinuousClock.Instant) async throws(ShardError) -> PostgresConnection {
+        let connection: PostgresConnection
+        let deadline = min(deadline, .now + limits.connect)
+        do throws(PostgresError) {
+            let settings = try ConnectionSettings(shard.endpoint)
+                .fillingIn(catalog, keywords: Self.inheritedKeywords)
+            connection = try await PostgresConnection.connect(settings, deadline: deadline)
+        } catch {
+            throw unreachable(error)
+        }
+        do {
+            try await verify(connection, deadline: deadline)
+            return connection
+        } catch {
+            connection.close()
+            throw error
+        }
+    }
+
+    private func verify(
+        _ connection: PostgresConnection, deadline: ContinuousClock.Instant
+    ) async throws(ShardError) {
+        let identity: (cluster: UUID, number: Int)?
+        let version: Int
+        do throws(PostgresError) {
+            let answers = try await connection.pipeline(
+                [
+                    Statement("select cluster_id, shard_id from shard.identity"),
+                    Statement("select coalesce(max(version), 0) from shard.migrations"),
+                ], deadline: deadline)
+            if let row = answers[0].first {
+                identity = (try row.get(0), try row.get(1))
+            } else {
+                identity = nil
+            }
+            version = try answers[1][0].get(0)
+        } catch {
+            switch error.sqlState {
+            case "3F000", "42P01":  // No such schema or table.
+                throw .wrongIdentity(shard: shard.name, found: "it is no shard")
+            default: throw unreachable(error)
+            }
+        }
+        guard let identity else {
+            throw .wrongIdentity(shard: shard.name, found: "it has no identity")
+        }
+        guard identity == (clusterID, shard.id.number) else {
+            throw .wrongIdentity(
+                shard: shard.name,
+                found: "shard number \(identity.number) of cluster \(identity.cluster)")
+        }
+        guard version >= Self.neededSchema else {
+            throw .wrongSchema(shard: shard.name, found: version, needed: Self.neededSchema)
+        }
+    }
+
+    private func unreachable(_ error: PostgresError) -> ShardError {
+        .unreachable(shard: shard.name, reason: "\(error)")
+    }
+}

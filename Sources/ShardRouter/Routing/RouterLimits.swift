@@ -1,0 +1,32 @@
+/// The bounds of a router, each with its reason.
+public struct RouterLimits: Sendable {
+    /// Rows in one batch. Beyond some hundreds a row gets no cheaper, only later.
+    public var batchRows = 256
+    /// Encoded texts of one batch, in bytes: less than a socket's send buffer.
+    public var batchBytes = 192 * 1_024
+    /// Batches of one shard on their way at once: one commits while the next is built.
+    public var lanes = 2
+    /// Messages of one shard that wait. A full queue refuses at once.
+    public var queuedRows = 20_000
+    /// Texts of one shard that wait, in bytes.
+    public var queuedBytes = 32 * 1_024 * 1_024
+    /// Connections to one shard, lanes included.
+    public var connections = 8
+    /// How long a connection may take to come about.
+    public var connect = Duration.seconds(5)
+    /// How long one batch may take before it is given up and repeated.
+    public var batch = Duration.seconds(10)
+    /// The first pause after a failure; it doubles up to ``longestPause``, with jitter.
+    public var firstPause = Duration.milliseconds(50)
+    public var longestPause = Duration.seconds(2)
+    /// How soon a room whose slot is fenced or on its way is tried again.
+    public var fencePause = Duration.milliseconds(20)
+    /// How soon a refused caller should come back.
+    public var overloadPause = Duration.milliseconds(250)
+    /// How often the catalog is read although it announced nothing.
+    public var catalogPoll = Duration.seconds(10)
+    /// How often waiting messages are looked at for their deadlines.
+    public var sweep = Duration.milliseconds(20)
+
+    public init() {}
+}

@@ -1,0 +1,255 @@
+public import Postgres
+
+/// Why a transaction for a room did not happen, or may have happened.
+public enum TransactionError: Error, Sendable, Equatable {
+    /// The room's shard was out of reach, or the room on its way, until the patience ended.
+    /// Nothing happened.
+    case unavailable(shard: ShardID, reason: String)
+    /// The connection died during the commit: it may have happened.
+    case unknownOutcome(shard: ShardID, reason: String)
+}
+
+/// A transaction on the shard that owns a room.
+public struct RoomTransaction: Sendable {
+    let connection: PostgresConnection
+    /// Statements that run longer are cancelled.
+    public let deadline: ContinuousClock.Instant
+
+    /// Runs one statement inside the transaction.
+    public func query(
+        _ sql: String, _ parameters: [any PostgresEncodable] = []
+    ) async throws(PostgresError) -> Rows {
+        try await connection.query(sql, parameters, deadline: deadline)
+    }
+}
+
+extension ShardRouter {
+    /// Messages of `room`, oldest first: the last ones below `before`, or the first ones above
+    /// `after`; the newest when neither is given, and `before` wins when both are.
+    ///
+    /// Rows and ownership are read in one statement: a shard that is not the owner gives none.
+    public func history(
+        of room: RoomID, before: Int64? = nil, after: Int64? = nil, limit: Int,
+        patience: Duration
+    ) async throws(ReadError) -> HistoryPage {
+        let query = HistoryQuery(room: room, before: before, after: after, limit: limit)
+        do {
+            return try await onOwner(of: room, patience: patience) { connection, deadline in
+                let rows = try await connection.query(query.statement, deadline: deadline)
+                return try query.page(rows)
+            }
+        } catch let error as PostgresError where error.repeatability == .never {
+            throw .refused(reason: "\(error)", sqlState: error.sqlState)
+        } catch {
+            throw .unavailable(shard: route(room).shard ?? ShardID(0), reason: "\(error)")
+        }
+    }
+
+    /// Runs `body` in a transaction on the shard that owns `room`, and commits it.
+    ///
+    /// The transaction begins with the proof of ownership and holds it: the room cannot change its
+    /// shard before the end. `body` runs at most once. When it throws, everything is rolled back.
+    /// It must write rows of this room only, in READ COMMITTED.
+    ///
+    /// - Throws: ``TransactionError``, or what `body` throws.
+    public func withTransaction<Value: Sendable>(
+        for room: RoomID, patience: Duration,
+        _ body: @escaping @Sendable (RoomTransaction) async throws -> Value
+    ) async throws -> Value {
+        try await onOwner(of: room, patience: patience) { connection, deadline in
+            let opening = try await connection.pipeline(
+                [
+                    Statement("begin isolation level read committed"),
+                    Statement(
+                        "select state, moved_to, epoch from shard.prove_ownership($1)",
+                        [room.text]),
+                ], deadline: deadline)
+            return try await self.finish(
+                connection, opening[1], deadline: deadline, body)
+        }
+    }
+
+    /// Runs `body` on one snapshot of the shard that owns `room`; nothing can be written.
+    ///
+    /// - Throws: ``TransactionError``, or what `body` throws.
+    public func read<Value: Sendable>(
+        for room: RoomID, patience: Duration,
+        _ body: @escaping @Sendable (RoomTransaction) async throws -> Value
+    ) async throws -> Value {
+        try await onOwner(of: room, patience: patience) { connection, deadline in
+            // The check is the first statement, so it and the rows come from one snapshot.
+            let opening = try await connection.pipeline(
+                [
+                    Statement("begin isolation level repeatable read read only"),
+                    Statement(
+                        "select state, moved_to, epoch from shard.slots "
+                            + "where slot = shard.slot_of($1)", [room.text]),
+                ], deadline: deadline)
+            return try await self.finish(
+                connection, opening[1], deadline: deadline, body)
+        }
+    }
+
+    /// Runs `body` on every shard that owns slots, all at the same time: for the rare question
+    /// over all rooms. Each shard answers from its own moment.
+    ///
+    /// - Returns: for each shard, by id, what `body` returned or why it did not.
+    public func forEachShard<Value: Sendable>(
+        patience: Duration,
+        _ body: @escaping @Sendable (Shard, RoomTransaction) async throws -> Value
+    ) async -> [(shard: Shard, outcome: Result<Value, any Error>)] {
+        let deadline = ContinuousClock.now + patience
+        let owning = topology.slotCounts.filter { $0.value > 0 }
+        let outcomes = await withTaskGroup(
+            of: (shard: Shard, outcome: Result<Value, any Error>)?.self
+        ) { group in
+            for id in owning.keys {
+                group.addTask {
+                    guard let pool = await self.pool(id) else { return nil }
+                    do {
+                        let value = try await pool.withConnection(deadline: deadline) {
+                            try await body(
+                                pool.shard, RoomTransaction(connection: $0, deadline: deadline))
+                        }
+                        return (pool.shard, .success(value))
+                    } catch {
+                        return (pool.shard, .failure(error))
+                    }
+                }
+            }
+            return await group.reduce(into: []) { $0.append($1) }
+        }
+        return outcomes.compactMap(\.self).sorted { $0.shard.id < $1.shard.id }
+    }
+
+    /// Runs the body when the shard owns the room, and ends the transaction.
+    private func finish<Value: Sendable>(
+        _ connection: PostgresConnection, _ ownership: Rows, deadline: ContinuousClock.Instant,
+        _ body: @Sendable (RoomTransaction) async throws -> Value
+    ) async throws -> OwnerAnswer<Value> {
+        let answer = try SlotAnswer(ownership)
+        guard answer.state == "active" else {
+            _ = try await connection.query("rollback", deadline: deadline)
+            return .elsewhere(answer)
+        }
+        do {
+            let value = try await body(RoomTransaction(connection: connection, deadline: deadline))
+            try await commit(connection, deadline: deadline)
+            return .done(value)
+        } catch {
+            if connection.isInTransaction, connection.isUsable {
+                // When even this fails, giving the connection back closes it: the same effect.
+                _ = try await connection.query("rollback", deadline: .now + .seconds(2))
+            }
+            throw BodyFailed(error: error)
+        }
+    }
+
+    /// Finds the owner of `room` and asks it; follows it when it has moved, waits when it is on
+    /// its way, and repeats what did not happen because of the connection.
+    private func onOwner<Value: Sendable>(
+        of room: RoomID, patience: Duration,
+        _ ask:
+            @escaping @Sendable (PostgresConnection, ContinuousClock.Instant) async throws ->
+            OwnerAnswer<Value>
+    ) async throws -> Value {
+        let deadline = ContinuousClock.now + patience
+        var pause = limits.firstPause
+        while true {
+            switch try await attempt(room, deadline: deadline, ask) {
+            case .done(let value):
+                return value
+            case .movedOn:
+                continue
+            case .again(let shard, let reason, let isOnItsWay):
+                if isOnItsWay { pause = limits.fencePause }
+                guard ContinuousClock.now + pause < deadline else {
+                    throw TransactionError.unavailable(shard: shard, reason: reason)
+                }
+                try await Task.sleep(for: pause * Double.random(in: 0.5...1))
+                pause = min(pause * 2, limits.longestPause)
+            }
+        }
+    }
+
+    /// Asks the shard that is thought to be the owner, once.
+    private func attempt<Value: Sendable>(
+        _ room: RoomID, deadline: ContinuousClock.Instant,
+        _ ask:
+            @escaping @Sendable (PostgresConnection, ContinuousClock.Instant) async throws ->
+            OwnerAnswer<Value>
+    ) async throws -> Attempt<Value> {
+        let (slot, owner) = route(room)
+        guard let owner, let pool = await pool(owner) else {
+            return .again(owner ?? ShardID(0), "no shard is known to own slot \(slot)", false)
+        }
+        do {
+            let answer = try await pool.withConnection(deadline: deadline) {
+                try await ask($0, deadline)
+            }
+            switch answer {
+            case .done(let value):
+                return .done(value)
+            case .elsewhere(let answer):
+                learn(answer, of: slot)
+                if keeper.table.owner(of: slot) != owner { return .movedOn }
+                return .again(owner, "slot \(slot) is \(answer.state) there", true)
+            }
+        } catch let failure as BodyFailed {
+            guard let lost = failure.error as? CommitLost else { throw failure.error }
+            throw TransactionError.unknownOutcome(shard: owner, reason: lost.reason)
+        } catch let error as PostgresError where error.repeatability == .never {
+            throw error
+        } catch {
+            return .again(owner, "\(error)", false)
+        }
+    }
+
+    private func commit(
+        _ connection: PostgresConnection, deadline: ContinuousClock.Instant
+    ) async throws {
+        do throws(PostgresError) {
+            _ = try await connection.query("commit", deadline: deadline)
+        } catch {
+            guard error.repeatability == .unknownOutcome else { throw error }
+            throw CommitLost(reason: "\(error)")
+        }
+    }
+}
+
+/// How one question to one shard ended.
+private enum Attempt<Value: Sendable> {
+    case done(Value)
+    /// The owner is known better now: ask there at once.
+    case movedOn
+    /// Nothing happened; `isOnItsWay`: the slot is fenced, or moving.
+    case again(_ shard: ShardID, _ reason: String, _ isOnItsWay: Bool)
+}
+
+/// What a shard answers to a question about a room.
+enum OwnerAnswer<Value: Sendable>: Sendable {
+    case done(Value)
+    case elsewhere(SlotAnswer)
+}
+
+/// Marks what the caller's own code threw, so that it is not repeated.
+private struct BodyFailed: Error {
+    var error: any Error
+}
+
+private struct CommitLost: Error {
+    var reason: String
+}
+
+extension SlotAnswer {
+    /// From the columns state, moved_to and epoch of the first row.
+    init(_ rows: Rows) throws(PostgresError) {
+        guard let row = rows.first else {
+            throw .decoding(column: "state", reason: "the shard has no row for the slot")
+        }
+        let movedTo: Int? = try row.get("moved_to")
+        self.init(
+            state: try row.get("state"), movedTo: movedTo.map { ShardID($0) },
+            epoch: Epoch(try row.get("epoch")))
+    }
+}
