@@ -29,7 +29,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
-        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
     ],
     targets: [
         .systemLibrary(
@@ -54,8 +53,6 @@ let package = Package(
             dependencies: [
                 "Postgres", "ShardRouter",
                 .product(name: "Crypto", package: "swift-crypto"),
-                .product(name: "Logging", package: "swift-log"),
-                .product(name: "Subprocess", package: "swift-subprocess"),
             ],
             swiftSettings: strict),
         .executableTarget(
@@ -92,6 +89,10 @@ let package = Package(
             name: "PostgresTests", dependencies: ["Postgres", "TestKit"], swiftSettings: strict),
         .testTarget(
             name: "ShardRouterTests", dependencies: ["Postgres", "ShardRouter", "TestKit"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ShardOperationsTests",
+            dependencies: ["Postgres", "ShardOperations", "ShardRouter", "TestKit"],
             swiftSettings: strict),
         .testTarget(
             name: "Integration",

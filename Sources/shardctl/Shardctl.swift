@@ -1,1 +1,19 @@
-@main struct Main { static func main() {} }
+import ArgumentParser
+
+/// The operator's command line.
+@main
+struct Shardctl: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "shardctl",
+        abstract: "Controls the PostgreSQL shards that chat rooms live on.",
+        discussion: """
+            The catalog is named by --catalog or SHARD_CATALOG, a libpq connection string; without \
+            both, the development cluster in ./.dev is used if there is one.
+
+            Exit codes: 0 done · 1 failed · 2 refused · 3 pending or differences found · 64 usage
+            """,
+        subcommands: [
+            Init.self, Dev.self, ShardCommands.self, RingCommands.self, RoomCommands.self,
+            Migrate.self, Status.self, Psql.self,
+        ])
+}

@@ -1,0 +1,126 @@
+public import Foundation
+import Postgres
+public import ShardRouter
+
+extension Cluster {
+    /// Makes the catalog: its schema, the cluster's id and the seed of its ring.
+    ///
+    /// - Parameter seed: drawn from the system's generator when nil.
+    public func initialise(seed: Int64? = nil) async throws -> (id: UUID, seed: Int64) {
+        let migrator = try migrator(.catalog)
+        let (id, seed) = (UUID(), seed ?? Int64.random(in: .min ... .max))
+        return try await withCatalog { connection in
+            let deadline = ContinuousClock.now + Self.patience
+            _ = try await migrator.up(connection, deadline: deadline)
+            let rows = try await connection.query(
+                "insert into catalog.cluster (id, seed) values ($1, $2) on conflict do nothing "
+                    + "returning id", [id, seed], deadline: deadline)
+            guard !rows.isEmpty else {
+                let known = try await connection.query(
+                    "select id::text from catalog.cluster", deadline: deadline)[0]
+                throw OperationError.refused(
+                    "the database holds the catalog of cluster "
+                        + "\(try known.get(0, as: String.self)) already", next: "shardctl status")
+            }
+            return (id, seed)
+        }
+    }
+
+    /// One database of the fleet: what is applied and what is missing.
+    public struct MigrationState: Sendable, Equatable {
+        public var database: String
+        public var applied: [Int]
+        public var pending: [Int]
+    }
+
+    /// Reads, or with `isApplying` brings up to date, the catalog and then every shard.
+    public func migrate(isApplying: Bool) async throws -> [MigrationState] {
+        let (catalogMigrator, shardMigrator) = (try migrator(.catalog), try migrator(.shard))
+        var states = [
+            try await withCatalog {
+                try await state($0, "catalog", catalogMigrator, isApplying: isApplying)
+            }
+        ]
+        for shard in try await topology().shards where shard.state != .retired {
+            states.append(
+                try await withShard(endpoint: shard.endpoint, name: shard.name) {
+                    try await state($0, shard.name, shardMigrator, isApplying: isApplying)
+                })
+        }
+        return states
+    }
+
+    private func state(
+        _ connection: PostgresConnection, _ name: String, _ migrator: Migrator, isApplying: Bool
+    ) async throws -> MigrationState {
+        let deadline = ContinuousClock.now + Self.patience
+        if isApplying { _ = try await migrator.up(connection, deadline: deadline) }
+        let applied = try await migrator.applied(connection, deadline: deadline)
+        let pending = migrator.migrations.map(\.version).filter { !applied.contains($0) }
+        return MigrationState(database: name, applied: applied, pending: pending)
+    }
+
+    /// Where a room lives, by the catalog and by the shard itself.
+    public struct Location: Sendable, Equatable {
+        public var slot: Slot
+        public var shard: Shard
+        /// What the shard's own table says: `active` when it agrees.
+        public var stateAtShard: String
+        public var agrees: Bool { stateAtShard == "active" }
+    }
+
+    /// Finds the shard of `room` and asks it whether it agrees.
+    public func locate(_ room: RoomID) async throws -> Location {
+        let topology = try await topology()
+        let slot = topology.ringHash.slot(of: room)
+        guard let owner = topology.owner(of: slot), let shard = topology.shard(owner) else {
+            throw OperationError.refused(
+                "no shard owns slot \(slot)", next: "shardctl shard add NAME --endpoint …")
+        }
+        let state = try await withShard(endpoint: shard.endpoint, name: shard.name) { connection in
+            // The slot is computed by the shard, so the two hashes are compared as well.
+            let row = try await connection.query(
+                "select state from shard.slots where slot = shard.slot_of($1) and slot = $2",
+                [room.text, slot.number], deadline: .now + Self.patience)
+            return try row.first?.get(0, as: String.self) ?? "hashed to another slot"
+        }
+        return Location(slot: slot, shard: shard, stateAtShard: state)
+    }
+
+    /// One shard as the operator sees it.
+    public struct ShardStatus: Sendable {
+        public var shard: Shard
+        /// Slots by the catalog, and by the shard's own table; nil when it does not answer.
+        public var slots: Int
+        public var slotsAtShard: Int?
+        public var schemaVersion: Int?
+        public var problem: String?
+    }
+
+    /// Asks every shard.
+    public func status() async throws -> (topology: Topology, shards: [ShardStatus]) {
+        let topology = try await topology()
+        let counts = topology.slotCounts
+        var statuses: [ShardStatus] = []
+        for shard in topology.shards {
+            var status = ShardStatus(shard: shard, slots: counts[shard.id, default: 0])
+            do {
+                try await withShard(endpoint: shard.endpoint, name: shard.name) { connection in
+                    let row = try await connection.query(
+                        "select (select count(*) from shard.slots where state = 'active'), "
+                            + "(select coalesce(max(version), 0) from shard.migrations)",
+                        deadline: .now + .seconds(5))[0]
+                    status.slotsAtShard = try row.get(0)
+                    status.schemaVersion = try row.get(1)
+                }
+            } catch {
+                status.problem = "\(error)"
+            }
+            if let atShard = status.slotsAtShard, atShard != status.slots {
+                status.problem = "its own table says \(atShard) slots"
+            }
+            statuses.append(status)
+        }
+        return (topology, statuses)
+    }
+}

@@ -1,0 +1,126 @@
+import ArgumentParser
+import Foundation
+import Postgres
+import ShardOperations
+
+/// What every command takes.
+struct CommonOptions: ParsableArguments {
+    @Option(help: "The catalog's libpq connection string (SHARD_CATALOG).")
+    var catalog: String?
+
+    @Option(help: "The folder with the migrations (SHARDCTL_MIGRATIONS; ./migrations).")
+    var migrations: String?
+
+    @Flag(help: "Print one JSON object.")
+    var json = false
+
+    var migrationsFolder: URL {
+        let environment = ProcessInfo.processInfo.environment
+        return URL(filePath: migrations ?? environment["SHARDCTL_MIGRATIONS"] ?? "migrations")
+    }
+
+    func cluster() throws -> Cluster {
+        Cluster(catalog: try ConnectionSettings(try catalogText()), migrations: migrationsFolder)
+    }
+
+    private func catalogText() throws -> String {
+        if let catalog { return catalog }
+        if let catalog = ProcessInfo.processInfo.environment["SHARD_CATALOG"] { return catalog }
+        if FileManager.default.fileExists(atPath: ".dev/catalog/PG_VERSION") {
+            return DevOptions.defaultCluster(migrationsFolder).catalog
+        }
+        throw OperationError.refused(
+            "no catalog is named",
+            next: "export SHARD_CATALOG='host=127.0.0.1 port=54320 user=postgres dbname=catalog'")
+    }
+
+    /// Runs a command's work and prints its outcome for people or for programs.
+    ///
+    /// - Returns by throwing the exit code when it is not 0.
+    func report(_ work: () async throws -> Report) async throws {
+        let report: Report
+        do {
+            report = try await work()
+        } catch {
+            throw fail(error)
+        }
+        if json {
+            print(try Self.encoded(report.json))
+        } else {
+            print(report.lines.joined(separator: "\n"))
+            print("next: \(report.next)")
+        }
+        if report.exitCode != 0 { throw ExitCode(report.exitCode) }
+    }
+
+    private func fail(_ error: any Error) -> ExitCode {
+        let operation =
+            error as? OperationError ?? .failed("\(error)", next: "shardctl status")
+        let isRefused = operation.kind == .refused
+        if json {
+            let object: [String: JSONValue] = [
+                "error": .object([
+                    "code": .text(isRefused ? "refused" : "failed"),
+                    "message": .text(operation.description), "next": .text(operation.next),
+                ])
+            ]
+            do {
+                print(try Self.encoded(object))
+            } catch {
+                print("{}")
+            }
+        } else {
+            let text = "shardctl: \(operation.description)\nnext: \(operation.next)\n"
+            FileHandle.standardError.write(Data(text.utf8))
+        }
+        return ExitCode(isRefused ? 2 : 1)
+    }
+
+    private static func encoded(_ object: [String: JSONValue]) throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return String(decoding: try encoder.encode(object), as: UTF8.self)
+    }
+}
+
+/// What a command found out or did.
+struct Report {
+    var lines: [String]
+    var json: [String: JSONValue]
+    var next: String
+    var exitCode: Int32 = 0
+}
+
+/// A value for `--json`.
+enum JSONValue: Encodable {
+    case text(String)
+    case number(Int)
+    case flag(Bool)
+    case list([JSONValue])
+    case object([String: JSONValue])
+    case null
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        switch self {
+        case .text(let text): try container.encode(text)
+        case .number(let number): try container.encode(number)
+        case .flag(let flag): try container.encode(flag)
+        case .list(let list): try container.encode(list)
+        case .object(let object): try container.encode(object)
+        case .null: try container.encodeNil()
+        }
+    }
+}
+
+/// Columns, each as wide as its widest cell.
+func table(_ rows: [[String]]) -> [String] {
+    let columns = rows.map(\.count).max() ?? 0
+    let widths = (0..<columns).map { column in
+        rows.map { $0.indices.contains(column) ? $0[column].count : 0 }.max() ?? 0
+    }
+    return rows.map { row in
+        zip(row, widths).map { $0.padding(toLength: $1, withPad: " ", startingAt: 0) }
+            .joined(separator: "  ").trimmingCharacters(in: .whitespaces)
+    }
+}
