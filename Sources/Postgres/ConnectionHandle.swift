@@ -22,6 +22,8 @@ final class ConnectionHandle: @unchecked Sendable {
     let socket: Int32
     let isClosed = Atomic<Bool>(false)
     let isInTransaction = Atomic<Bool>(false)
+    /// Cancel requests that have not been answered yet.
+    let cancelsUnderWay = Atomic<Int>(0)
 
     init(_ pointer: OpaquePointer) {
         self.pointer = pointer
@@ -74,7 +76,9 @@ final class ConnectionHandle: @unchecked Sendable {
     func requestCancel() {
         guard let cancel = PQgetCancel(pointer) else { return }
         let box = CancelBox(cancel)
-        startThread {
+        cancelsUnderWay.add(1, ordering: .acquiringAndReleasing)
+        startThread { [self] in
+            defer { cancelsUnderWay.subtract(1, ordering: .acquiringAndReleasing) }
             var reason = [CChar](repeating: 0, count: 256)
             // A request that fails is noticed by the grace time running out.
             _ = PQcancel(box.pointer, &reason, 256)

@@ -1,4 +1,5 @@
 import CLibpq
+import Synchronization
 
 /// Why the running statement is to end early.
 enum EarlyEnd {
@@ -228,6 +229,16 @@ extension PostgresConnection {
             throw lost("the server did not answer a cancel request")
         case .interrupted:
             guard isUsable else { throw lost("it was closed") }
+        }
+    }
+
+    /// Waits until no cancel request is under way: a late one would hit the next statement.
+    func settleCancels() async {
+        let limit = ContinuousClock.now + ConnectionLimits.cancelGrace
+        while handle.cancelsUnderWay.load(ordering: .acquiring) > 0, isUsable {
+            if ContinuousClock.now >= limit { return close() }
+            // Nothing is expected on the socket: this is a short pause on the connection's thread.
+            _ = await wait(alsoWrite: false, until: .now + .milliseconds(2))
         }
     }
 

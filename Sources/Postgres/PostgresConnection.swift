@@ -117,6 +117,7 @@ public actor PostgresConnection {
         } onCancel: {
             executor.interrupt(socket)
         }
+        await settleCancels()
         return try outcome.get()
     }
 

@@ -210,6 +210,21 @@ import Testing
         #expect(try await connection.query("select 1", deadline: soon).count == 1)
     }
 
+    @Test func `a late cancel does not hit the next statement`() async throws {
+        let connection = try await connect()
+        defer { connection.close() }
+
+        for _ in 0..<200 {
+            do throws(PostgresError) {
+                _ = try await connection.query(
+                    "select pg_sleep(0.002)", deadline: .now + .milliseconds(2))
+            } catch {
+                #expect(error == .deadlineExceeded)
+            }
+            #expect(try await connection.query("select 1", deadline: soon).count == 1)
+        }
+    }
+
     @Test func `a cancelled task cancels its statement`() async throws {
         let connection = try await connect()
         defer { connection.close() }
