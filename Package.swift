@@ -95,6 +95,16 @@ let package = Package(
             dependencies: ["Postgres", "ShardOperations", "ShardRouter", "TestKit"],
             swiftSettings: strict),
         .testTarget(
+            name: "chatdTests",
+            dependencies: [
+                "Postgres", "ShardRouter", "TestKit", "chatd",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: strict),
+        .testTarget(
             name: "Integration",
             dependencies: [
                 "Postgres", "ShardRouter", "TestKit",

@@ -1,0 +1,130 @@
+/// Decides when a room reads its shard, and what: one read at a time, never sooner than its limits
+/// allow, and only while somebody is there to be told.
+///
+/// cold → warm once the newest messages were read. Later reads ask for what follows the window's
+/// head: because a hole in it lasts, because somebody knows of a higher `seq`, or because other
+/// servers cannot be heard.
+struct ReadPlan: Sendable {
+    typealias Instant = ContinuousClock.Instant
+
+    enum Request: Equatable, Sendable {
+        /// The newest messages, back to what the window is to cover.
+        case newest
+        /// What follows this `seq`. `target` was the newest known when the read was decided.
+        case after(Int64, target: Int64)
+    }
+
+    /// Why a read is wanted beyond holes in the window.
+    private enum Wish {
+        case nothing
+        /// Somebody knows of a message with this `seq`; if it is not here by then, it is read.
+        case upTo(Int64, due: Instant)
+        /// Messages may have been missed, nobody knows which.
+        case whatever
+    }
+
+    private let limits: RoomLimits
+    private var wish = Wish.nothing
+    /// When the first hole was seen that is still there.
+    private var gapSince: Instant?
+    private(set) var isReading = false
+    private var lastStart: Instant?
+    private var failures = 0
+    private var notBefore: Instant?
+
+    init(limits: RoomLimits) {
+        self.limits = limits
+    }
+
+    /// Whether the last read failed.
+    var isFailing: Bool { failures > 0 }
+
+    /// Somebody knows of a message with `seq`.
+    ///
+    /// - Parameter isUrgent: whether to read at once. Another server's word may have overtaken the
+    ///   message itself, so that a moment's patience spares a read.
+    mutating func heard(of seq: Int64, isUrgent: Bool, now: Instant) {
+        let due = isUrgent ? now : now + limits.gapGrace
+        switch wish {
+        case .whatever: return
+        case .upTo(let known, let earlier): wish = .upTo(max(known, seq), due: min(earlier, due))
+        case .nothing: wish = .upTo(seq, due: due)
+        }
+    }
+
+    /// Messages may have been missed.
+    mutating func missedSomething() {
+        wish = .whatever
+    }
+
+    /// The read to start now, if any.
+    ///
+    /// - Parameters:
+    ///   - isNeeded: whether the room has, or awaits, a socket.
+    ///   - isDeaf: whether other servers cannot be heard.
+    mutating func next(
+        now: Instant, window: Window, isNeeded: Bool, isDeaf: Bool
+    ) -> Request? {
+        noteGap(window, now)
+        if case .upTo(let seq, due: _) = wish, seq <= window.head { wish = .nothing }
+        guard isNeeded, !isReading else { return nil }
+        if let notBefore, now < notBefore { return nil }
+        guard window.isAnchored else { return start(.newest, now) }
+        guard isDue(now, window, isDeaf: isDeaf) else { return nil }
+        if window.newest - window.head > limits.catchUpMessages { return start(.newest, now) }
+        return start(.after(window.head, target: window.newest), now)
+    }
+
+    /// The read that ``next(now:window:isNeeded:isDeaf:)`` asked for came back.
+    ///
+    /// - Parameter isComplete: whether it reached the room's newest message.
+    mutating func succeeded(isComplete: Bool, now: Instant) {
+        precondition(isReading, "a read ends after it began")
+        isReading = false
+        failures = 0
+        notBefore = nil
+        if isComplete {
+            if gapSince != nil { gapSince = now }
+        } else {
+            wish = .whatever
+            lastStart = nil
+        }
+    }
+
+    mutating func failed(now: Instant) {
+        precondition(isReading, "a read ends after it began")
+        isReading = false
+        wish = .whatever
+        let doublings = min(failures, 10)
+        failures += 1
+        notBefore = now + min(limits.readBackoff * (1 << doublings), limits.readBackoffAtMost)
+    }
+
+    private mutating func start(_ request: Request, _ now: Instant) -> Request {
+        isReading = true
+        lastStart = now
+        // What is heard of from here on is a new wish: this read may have come too early for it.
+        wish = .nothing
+        return request
+    }
+
+    private func isDue(_ now: Instant, _ window: Window, isDeaf: Bool) -> Bool {
+        let sinceLast = lastStart.map { now - $0 }
+        if let gapSince, now - gapSince >= limits.gapGrace { return true }
+        if isDeaf, sinceLast.map({ $0 >= limits.deafReadInterval }) ?? true { return true }
+        if let sinceLast, sinceLast < limits.readInterval { return false }
+        switch wish {
+        case .nothing: return false
+        case .upTo(let seq, let due): return now >= due && seq > window.head
+        case .whatever: return true
+        }
+    }
+
+    private mutating func noteGap(_ window: Window, _ now: Instant) {
+        if !window.hasGap {
+            gapSince = nil
+        } else if gapSince == nil {
+            gapSince = now
+        }
+    }
+}

@@ -1,0 +1,243 @@
+import Logging
+import NIOCore
+import Postgres
+import ShardRouter
+import Synchronization
+
+/// A room of this server: its state, its sockets, and what must be done about them.
+///
+/// The state is touched under a lock and left; nothing waits inside. Actions are done under the
+/// same lock, which gives the room one order: what one socket is sent before another frame, all
+/// are. None of them waits either: frames are handed to event loops, events to pub/sub, reads to
+/// the lanes.
+final class Room: Sendable {
+    private struct Contents {
+        var state: RoomState
+        var audience = Audience()
+        /// All sockets, those that wait to be welcomed included.
+        var members: [MemberID: Member] = [:]
+    }
+
+    let id: RoomID
+    private let environment: RoomEnvironment
+    private let contents: Mutex<Contents>
+
+    init(id: RoomID, environment: RoomEnvironment) {
+        self.id = id
+        self.environment = environment
+        let state = RoomState(
+            server: environment.instance, limits: environment.limits, now: environment.clock.now())
+        contents = Mutex(Contents(state: state))
+    }
+
+    // MARK: Sockets
+
+    func join(_ member: Member) {
+        perform { contents, now in
+            contents.members[member.id] = member
+            return contents.state.join(member.id, user: member.user, now: now)
+        }
+    }
+
+    /// - Parameter isDeparture: whether the client closed the socket on purpose.
+    func leave(_ member: Member, isDeparture: Bool) {
+        perform { contents, now in
+            contents.members[member.id] = nil
+            contents.audience.remove(member)
+            return contents.state.leave(member.id, isDeparture: isDeparture, now: now)
+        }
+    }
+
+    func beat(_ heartbeat: Heartbeat, from member: Member) {
+        let isSlow = member.socket.pendingBytes > environment.limits.session.pendingBytes
+        let roundTrip = member.socket.roundTrip
+        perform { contents, now in
+            contents.state.beat(
+                heartbeat.report, from: member.id, skippedOrdinal: member.skippedOrdinal,
+                isSlow: isSlow, roundTrip: roundTrip, now: now)
+        }
+    }
+
+    func typing(_ member: Member) {
+        perform { contents, _ in contents.state.typing(member.id) }
+    }
+
+    // MARK: Messages
+
+    /// A shard has committed `message`: its author gets the ack, and everybody the message.
+    func stored(_ message: StoredMessage, frame: ByteBuffer, author: Member?) {
+        let ack = author.map { author in
+            (frame: ServerFrame.ack(id: message.message.id, seq: message.seq), member: author.id)
+        }
+        perform { contents, now in
+            contents.state.stored(
+                seq: message.seq, id: message.message.id, author: message.message.author,
+                frame: frame, ack: ack, now: now)
+        }
+    }
+
+    /// A write ended without a word whether it was done.
+    func lostTrack() {
+        perform { contents, now in contents.state.lostTrack(now: now) }
+    }
+
+    // MARK: Other servers
+
+    func heard(_ event: RoomEvent) {
+        perform { contents, now in contents.state.heard(event, now: now) }
+    }
+
+    func subscribed() {
+        perform { contents, now in contents.state.subscribed(now: now) }
+    }
+
+    // MARK: Time
+
+    func tick(isDeaf: Bool) {
+        perform { contents, now in contents.state.tick(now: now, isDeaf: isDeaf) }
+    }
+
+    /// Looks after the sockets; about once a second.
+    func tickMembers() {
+        let bytes = environment.limits.session.pendingBytes
+        let members = contents.withLock { contents in
+            for member in contents.members.values
+            where member.takesPresenceAgain(pendingBytes: bytes) {
+                member.enqueue(contents.state.wholePresence().encoded)
+            }
+            return Array(contents.members.values)
+        }
+        for member in members { member.owner.ticked() }
+    }
+
+    func stopMembers() {
+        let members = contents.withLock { Array($0.members.values) }
+        for member in members { member.owner.stop() }
+    }
+
+    /// For how long nobody has been here; nil while somebody is.
+    func idleTime() -> Duration? {
+        let now = environment.clock.now()
+        return contents.withLock { $0.state.idleTime(now: now) }
+    }
+
+    // MARK: Actions
+
+    private func perform(
+        _ event: (inout Contents, ContinuousClock.Instant) -> [RoomState.Action]
+    ) {
+        let now = environment.clock.now()
+        contents.withLock { contents in
+            for action in event(&contents, now) { perform(action, &contents) }
+        }
+    }
+
+    private func perform(_ action: RoomState.Action, _ contents: inout Contents) {
+        switch action {
+        case .welcome(let id, let welcome):
+            guard let member = contents.members[id] else { return }
+            greet(member, welcome)
+            contents.audience.add(member)
+        case .deliver(let frame, let delivery, let except):
+            contents.audience.deliver(
+                frame, delivery, except: except,
+                pendingBytes: environment.limits.session.pendingBytes)
+        case .send(let frame, let id):
+            contents.members[id]?.enqueue(frame)
+        case .publish(let event):
+            environment.pubSub.publish(event.encoded(), to: id)
+        case .read(let request):
+            environment.lanes.start(key: id) { await self.read(request) }
+        }
+    }
+
+    private func greet(_ member: Member, _ welcome: RoomState.Welcome) {
+        let hello = ServerFrame.hello(
+            ServerFrame.Hello(
+                server: environment.serverName, room: id, user: member.user,
+                time: environment.clock.time(), head: welcome.head, isWarm: welcome.isWarm),
+            limits: environment.limits)
+        let presence = welcome.presence.encoded
+        member.socket.eventLoop.execute {
+            member.socket.send(hello)
+            member.socket.send(presence)
+            member.owner.welcomed()
+        }
+    }
+}
+
+// MARK: - Reading the shard
+
+extension Room {
+    private func read(_ request: ReadPlan.Request) async {
+        do throws(ReadError) {
+            switch request {
+            case .newest:
+                try await fill()
+            case .after(let seq, let target):
+                try await catchUp(after: seq, target: target)
+            }
+        } catch {
+            environment.logger.debug(
+                "The messages of a room cannot be read; it will be tried again.",
+                metadata: ["room.id": "\(id)", "error": "\(error)"])
+            contents.withLock { [now = environment.clock.now()] in
+                $0.state.readFailed(now: now)
+            }
+        }
+    }
+
+    /// Reads back from the newest message to what the window is to cover.
+    private func fill() async throws(ReadError) {
+        let limits = environment.limits.room
+        var messages: [StoredMessage] = []
+        var page = try await history(before: nil, limit: limits.window.keptMessages * 2)
+        let head = page.head
+        messages = page.messages
+        while !page.isComplete, messages.count < limits.fillMessages, let oldest = messages.first,
+            age(of: oldest.message) < limits.window.age
+        {
+            page = try await history(before: oldest.seq, limit: limits.readMessages)
+            guard !page.messages.isEmpty else { break }
+            messages = page.messages + messages
+        }
+        let read = messages.map(readMessage)
+        let isWhole = page.isComplete
+        perform { contents, now in
+            contents.state.filled(read, head: head, isWhole: isWhole, now: now)
+        }
+    }
+
+    private func catchUp(after seq: Int64, target: Int64) async throws(ReadError) {
+        let page = try await environment.store.history(
+            of: id, before: nil, after: seq, limit: environment.limits.room.readMessages,
+            patience: environment.limits.room.readPatience)
+        let read = page.messages.map(readMessage)
+        perform { contents, now in
+            contents.state.caughtUp(
+                read, target: target, head: page.head, isComplete: page.isComplete, now: now)
+        }
+    }
+
+    private func history(before: Int64?, limit: Int) async throws(ReadError) -> HistoryPage {
+        try await environment.store.history(
+            of: id, before: before, after: nil, limit: limit,
+            patience: environment.limits.room.readPatience)
+    }
+
+    private func readMessage(_ stored: StoredMessage) -> RoomState.ReadMessage {
+        RoomState.ReadMessage(
+            seq: stored.seq, id: stored.message.id, author: stored.message.author,
+            frame: ServerFrame.message(stored, limits: environment.limits),
+            age: age(of: stored.message))
+    }
+
+    /// How long ago a server received the message; at most a day, which is old enough.
+    private func age(of message: Message) -> Duration {
+        let now = environment.clock.time().microsecondsSince1970
+        let (age, overflow) = now.subtractingReportingOverflow(
+            message.receivedAt.microsecondsSince1970)
+        let day: Int64 = 86_400_000_000
+        return .microseconds(overflow ? day : min(max(age, 0), day))
+    }
+}

@@ -1,0 +1,49 @@
+import FoundationEssentials
+import Logging
+import Synchronization
+
+/// What rooms and sessions of a server share.
+final class RoomEnvironment: Sendable {
+    let store: any MessageStore
+    let pubSub: any PubSub
+    let lanes: WorkLanes
+    let clock: ChatClock
+    let limits: ChatLimits
+    let logger: Logger
+    /// The name that clients see.
+    let serverName: String
+    /// This run of this server, among all servers.
+    let instance: UUID
+    /// A number drawn from the range, both ends included.
+    let draw: @Sendable (ClosedRange<Int64>) -> Int64
+
+    private let lastMember = Atomic<UInt64>(0)
+
+    init(
+        store: any MessageStore, pubSub: any PubSub, serverName: String, limits: ChatLimits,
+        clock: ChatClock, lanes: WorkLanes, logger: Logger,
+        draw: @escaping @Sendable (ClosedRange<Int64>) -> Int64
+    ) {
+        self.store = store
+        self.pubSub = pubSub
+        self.serverName = serverName
+        self.limits = limits
+        self.clock = clock
+        self.lanes = lanes
+        self.logger = logger
+        self.draw = draw
+        instance = UUID()
+    }
+
+    /// An id that no other socket of this server has.
+    func nextMember() -> MemberID {
+        MemberID(number: lastMember.add(1, ordering: .relaxed).newValue)
+    }
+
+    /// How long a client is to wait before it comes back; another time for each.
+    func reconnectDelay() -> Duration {
+        let shortest = limits.reconnectMin.wholeMilliseconds
+        let longest = max(shortest, limits.reconnectMax.wholeMilliseconds)
+        return .milliseconds(draw(shortest...longest))
+    }
+}

@@ -1,0 +1,148 @@
+import FoundationEssentials
+import NIOCore
+
+/// What servers tell each other about a room over pub/sub.
+///
+/// Binary, big-endian: one byte for the version, one for the kind, then the fields. Other versions
+/// and kinds are ignored by those who do not know them, so that servers can be replaced one by one.
+enum RoomEvent: Equatable {
+    /// A shard has committed a message. `frame` is the encoded `message` frame for the readers.
+    case message(seq: Int64, id: UUID, author: String, frame: ByteBuffer)
+    /// These users are on `server`, for so long if nothing more is heard; `head` is the highest
+    /// `seq` that the server has seen in the room.
+    case present([(user: String, remaining: Duration)], on: UUID, head: Int64)
+    /// `user` has left `server`.
+    case departed(user: String, from: UUID)
+    case typing(user: String)
+    /// A server has begun to listen: tell it who is there.
+    case asked
+
+    static func == (one: RoomEvent, other: RoomEvent) -> Bool {
+        one.encoded() == other.encoded()
+    }
+}
+
+extension RoomEvent {
+    private static let version: UInt8 = 1
+
+    private enum Kind: UInt8 {
+        case message = 1
+        case present = 2
+        case departed = 3
+        case typing = 4
+        case asked = 5
+    }
+
+    /// The highest `seq` that is believed; a room that writes a million messages a second reaches
+    /// it in 146,000 years.
+    private static let seqAtMost: Int64 = 1 << 62
+
+    func encoded() -> [UInt8] {
+        var buffer = ByteBufferAllocator().buffer(capacity: capacity)
+        buffer.writeInteger(RoomEvent.version)
+        switch self {
+        case .message(let seq, let id, let author, let frame):
+            buffer.writeInteger(Kind.message.rawValue)
+            buffer.writeInteger(seq)
+            buffer.writeID(id)
+            buffer.writeName(author)
+            buffer.writeImmutableBuffer(frame)
+        case .present(let users, let server, let head):
+            buffer.writeInteger(Kind.present.rawValue)
+            buffer.writeID(server)
+            buffer.writeInteger(head)
+            for (user, remaining) in users {
+                buffer.writeInteger(UInt32(clamping: remaining.wholeMilliseconds))
+                buffer.writeName(user)
+            }
+        case .departed(let user, let server):
+            buffer.writeInteger(Kind.departed.rawValue)
+            buffer.writeID(server)
+            buffer.writeName(user)
+        case .typing(let user):
+            buffer.writeInteger(Kind.typing.rawValue)
+            buffer.writeName(user)
+        case .asked:
+            buffer.writeInteger(Kind.asked.rawValue)
+        }
+        return Array(buffer.readableBytesView)
+    }
+
+    /// The event in `payload`; nil when it is of another version, of an unknown kind, or broken.
+    static func decode(_ payload: [UInt8]) -> RoomEvent? {
+        var buffer = ByteBuffer(bytes: payload)
+        guard buffer.readInteger(as: UInt8.self) == version,
+            let number = buffer.readInteger(as: UInt8.self), let kind = Kind(rawValue: number)
+        else { return nil }
+        switch kind {
+        case .message: return message(&buffer)
+        case .present: return present(&buffer)
+        case .departed:
+            guard let server = buffer.readID(), let user = buffer.readName() else { return nil }
+            return .departed(user: user, from: server)
+        case .typing:
+            return buffer.readName().map { .typing(user: $0) }
+        case .asked:
+            return .asked
+        }
+    }
+
+    private static func message(_ buffer: inout ByteBuffer) -> RoomEvent? {
+        guard let seq = buffer.readInteger(as: Int64.self), (1...seqAtMost).contains(seq),
+            let id = buffer.readID(), let author = buffer.readName(),
+            buffer.readableBytesView.first == UInt8(ascii: "{")
+        else { return nil }
+        return .message(seq: seq, id: id, author: author, frame: buffer.slice())
+    }
+
+    private static func present(_ buffer: inout ByteBuffer) -> RoomEvent? {
+        guard let server = buffer.readID(), let head = buffer.readInteger(as: Int64.self),
+            (0...seqAtMost).contains(head)
+        else { return nil }
+        var users: [(user: String, remaining: Duration)] = []
+        while buffer.readableBytes > 0 {
+            guard let milliseconds = buffer.readInteger(as: UInt32.self),
+                let user = buffer.readName()
+            else { return nil }
+            users.append((user, .milliseconds(milliseconds)))
+        }
+        return .present(users, on: server, head: head)
+    }
+
+    /// About how many bytes the event takes.
+    private var capacity: Int {
+        switch self {
+        case .message(_, _, let author, let frame):
+            28 + author.utf8.count + frame.readableBytes
+        case .present(let users, _, _):
+            26 + users.reduce(0) { $0 + 6 + $1.user.utf8.count }
+        case .departed, .typing, .asked: 64
+        }
+    }
+}
+
+extension ByteBuffer {
+    fileprivate mutating func writeID(_ id: UUID) {
+        _ = withUnsafeBytes(of: id.uuid) { writeBytes($0) }
+    }
+
+    fileprivate mutating func readID() -> UUID? {
+        guard let upper = readInteger(as: UInt64.self), let lower = readInteger(as: UInt64.self)
+        else { return nil }
+        return UUID(upper: upper, lower: lower)
+    }
+
+    /// Names are bounded by ``UserName``; a longer one would be cut by no reader.
+    fileprivate mutating func writeName(_ name: String) {
+        precondition(name.utf8.count <= UInt16.max, "names are short")
+        writeInteger(UInt16(name.utf8.count))
+        writeString(name)
+    }
+
+    fileprivate mutating func readName() -> String? {
+        guard let bytes = readInteger(as: UInt16.self),
+            let content = readSlice(length: Int(bytes))
+        else { return nil }
+        return String(validating: content.readableBytesView, as: UTF8.self)
+    }
+}

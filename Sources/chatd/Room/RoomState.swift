@@ -1,0 +1,399 @@
+import FoundationEssentials
+import NIOCore
+
+/// One socket in one room of this server.
+struct MemberID: Hashable, Sendable {
+    var number: UInt64
+}
+
+/// Everything that a room knows and decides: events go in, actions come out, in the order in which
+/// they are to be done. No clock, no socket, no waiting.
+struct RoomState: Sendable {
+    typealias Instant = ContinuousClock.Instant
+
+    enum Action: Equatable {
+        /// The socket has joined: `hello` and the presence list go out, before anything else.
+        case welcome(MemberID, Welcome)
+        /// To all sockets that have been welcomed, except one.
+        case deliver(ByteBuffer, Delivery, except: MemberID? = nil)
+        /// To one socket, if it is still there.
+        case send(ByteBuffer, to: MemberID)
+        /// To the other servers.
+        case publish(RoomEvent)
+        /// Read the shard, and report the outcome.
+        case read(ReadPlan.Request)
+    }
+
+    /// What a delivered frame is; it decides what a skipped socket misses.
+    enum Delivery: Equatable {
+        /// A message, with its place among all that was delivered.
+        case message(ordinal: UInt64)
+        case presence
+        case typing
+    }
+
+    struct Welcome: Equatable {
+        var head: Int64
+        var isWarm: Bool
+        var presence: PresenceNews.Frame
+    }
+
+    /// A message as it was read from the shard.
+    struct ReadMessage {
+        var seq: Int64
+        var id: UUID
+        var author: String
+        var frame: ByteBuffer
+        /// How long ago it was sent.
+        var age: Duration
+    }
+
+    private struct Member {
+        var user: String
+        var joinedOrdinal: UInt64
+        var lastSync: HeartbeatAnswer.Sync?
+    }
+
+    /// A socket that waits for the window to be filled.
+    private struct Joiner {
+        var id: MemberID
+        var user: String
+        var since: Instant
+    }
+
+    private let server: UUID
+    private let limits: ChatLimits
+    private(set) var window: Window
+    private(set) var presence: Presence
+    private var news: PresenceNews
+    private var reads: ReadPlan
+    private var members: [MemberID: Member] = [:]
+    private var joiners: [Joiner] = []
+    /// Messages delivered so far.
+    private var ordinal: UInt64 = 0
+    private var lastPresenceList: Instant?
+    /// When the other servers are told next who is here.
+    private var nextPresenceList: Instant
+    private var idleSince: Instant?
+    private var isDeaf = false
+
+    /// - Parameter server: this server among all, drawn anew at each start.
+    init(server: UUID, limits: ChatLimits, now: Instant) {
+        self.server = server
+        self.limits = limits
+        window = Window(limits: limits.room.window)
+        presence = Presence(limits: limits.room)
+        news = PresenceNews(limits: limits)
+        reads = ReadPlan(limits: limits.room)
+        idleSince = now
+        nextPresenceList = now
+    }
+
+    /// For how long nobody has been here; nil while somebody is.
+    func idleTime(now: Instant) -> Duration? {
+        idleSince.map { now - $0 }
+    }
+
+    /// The frame with everybody who is here.
+    func wholePresence() -> PresenceNews.Frame {
+        news.whole(of: presence)
+    }
+
+    // MARK: Sockets of this server
+
+    /// A socket of `user` wants to come in. It is welcomed at once when the window is filled
+    /// (or is known not to be for now), else after the first read, or when
+    /// ``RoomLimits/joinPatience`` is over.
+    mutating func join(_ id: MemberID, user: String, now: Instant) -> [Action] {
+        var actions: [Action] = []
+        idleSince = nil
+        if window.isAnchored || reads.isFailing {
+            welcome(id, user: user, now, &actions)
+        } else {
+            joiners.append(Joiner(id: id, user: user, since: now))
+        }
+        considerReading(now, &actions)
+        return actions
+    }
+
+    /// A socket is gone.
+    mutating func leave(_ id: MemberID, isDeparture: Bool, now: Instant) -> [Action] {
+        var actions: [Action] = []
+        joiners.removeAll { $0.id == id }
+        if let member = members.removeValue(forKey: id) {
+            if presence.closed(member.user, isDeparture: isDeparture) {
+                actions.append(.publish(.departed(user: member.user, from: server)))
+            }
+            tellPresence(now, &actions)
+        }
+        if members.isEmpty && joiners.isEmpty && idleSince == nil { idleSince = now }
+        return actions
+    }
+
+    /// A heartbeat arrived.
+    ///
+    /// - Parameters:
+    ///   - skippedOrdinal: the last message that was not written to the socket because it was slow.
+    ///   - isSlow: whether so much is waiting in the socket that an answer would only add to it.
+    mutating func beat(
+        _ report: Heartbeat.Report, from id: MemberID, skippedOrdinal: UInt64, isSlow: Bool,
+        roundTrip: Duration?, now: Instant
+    ) -> [Action] {
+        guard let member = members[id] else { return [] }
+        var actions: [Action] = []
+        if presence.seen(member.user, now: now) { publishPresence(of: member.user, &actions) }
+        tellPresence(now, &actions)
+        if let upTo = report.upTo, upTo > window.head {
+            reads.heard(of: upTo, isUrgent: true, now: now)
+        }
+        let reader = HeartbeatAnswer.Reader(
+            user: member.user, joinedOrdinal: member.joinedOrdinal, skippedOrdinal: skippedOrdinal,
+            lastSync: member.lastSync, roundTrip: roundTrip)
+        if !isSlow,
+            let answer = HeartbeatAnswer.answer(
+                to: report, from: reader, window: window, now: now, limits: limits)
+        {
+            members[id]?.lastSync = HeartbeatAnswer.Sync(
+                newest: answer.missing.last?.seq ?? 0, ordinal: ordinal, writtenAt: now)
+            let frames = answer.missing.map(\.frame)
+            actions.append(
+                .send(ServerFrame.sync(frames, isComplete: answer.isComplete), to: id))
+        }
+        considerReading(now, &actions)
+        return actions
+    }
+
+    /// A socket's user is writing.
+    func typing(_ id: MemberID) -> [Action] {
+        guard let user = members[id]?.user else { return [] }
+        return [
+            .deliver(ServerFrame.typing(from: user), .typing, except: id),
+            .publish(.typing(user: user)),
+        ]
+    }
+
+    // MARK: Messages
+
+    /// A shard has committed a message that came to this server.
+    ///
+    /// A message that the window has, or that is older than the window, was relayed before.
+    ///
+    /// - Parameter ack: the answer for the author's socket, which goes first.
+    mutating func stored(
+        seq: Int64, id: UUID, author: String, frame: ByteBuffer,
+        ack: (frame: ByteBuffer, member: MemberID)?, now: Instant
+    ) -> [Action] {
+        var actions: [Action] = []
+        if let ack { actions.append(.send(ack.frame, to: ack.member)) }
+        if insert(seq: seq, id: id, author: author, frame: frame, now, &actions) {
+            actions.append(.publish(.message(seq: seq, id: id, author: author, frame: frame)))
+        }
+        return actions
+    }
+
+    /// A write ended without a word whether it was done: what it may have left must be read.
+    mutating func lostTrack(now: Instant) -> [Action] {
+        reads.missedSomething()
+        var actions: [Action] = []
+        considerReading(now, &actions)
+        return actions
+    }
+
+    // MARK: Other servers
+
+    mutating func heard(_ event: RoomEvent, now: Instant) -> [Action] {
+        var actions: [Action] = []
+        switch event {
+        case .message(let seq, let id, let author, let frame):
+            _ = insert(seq: seq, id: id, author: author, frame: frame, now, &actions)
+        case .present(let users, let server, let head):
+            for (user, remaining) in users {
+                presence.heard(of: user, from: server, remaining: remaining, now: now)
+            }
+            if head > window.head { reads.heard(of: head, isUrgent: false, now: now) }
+            tellPresence(now, &actions)
+        case .departed(let user, let server):
+            presence.heardDeparture(of: user, from: server)
+            tellPresence(now, &actions)
+        case .typing(let user):
+            actions.append(.deliver(ServerFrame.typing(from: user), .typing))
+        case .asked:
+            // Many servers may ask at once, as after a restart of Redis: one answer is for all.
+            let earliest = lastPresenceList.map { $0 + limits.room.presenceAnswer } ?? now
+            nextPresenceList = min(nextPresenceList, max(earliest, now))
+            tellServers(now, &actions)
+        }
+        considerReading(now, &actions)
+        return actions
+    }
+
+    /// From now on the other servers are heard; what they said before was missed.
+    mutating func subscribed(now: Instant) -> [Action] {
+        reads.missedSomething()
+        var actions: [Action] = [.publish(.asked)]
+        nextPresenceList = now
+        tellServers(now, &actions)
+        considerReading(now, &actions)
+        return actions
+    }
+
+    // MARK: The shard
+
+    /// The newest messages were read.
+    ///
+    /// - Parameter isWhole: whether the room has nothing older.
+    mutating func filled(
+        _ messages: [ReadMessage], head: Int64, isWhole: Bool, now: Instant
+    ) -> [Action] {
+        // At first use nobody has been told anything, and who comes in is told by heartbeats.
+        let isFirst = !window.isAnchored
+        let page = messages.map { entry($0, isDelivered: !isFirst, now) }
+        let added = window.anchor(page, head: head, isWhole: isWhole)
+        var actions: [Action] = []
+        if !isFirst { actions += added.map { .deliver($0.frame, .message(ordinal: $0.ordinal)) } }
+        reads.succeeded(isComplete: true, now: now)
+        for joiner in joiners { welcome(joiner.id, user: joiner.user, now, &actions) }
+        joiners = []
+        considerReading(now, &actions)
+        return actions
+    }
+
+    /// What follows the window's head was read.
+    ///
+    /// - Parameter target: the newest message that was known when the read was decided.
+    mutating func caughtUp(
+        _ messages: [ReadMessage], target: Int64, head: Int64, isComplete: Bool, now: Instant
+    ) -> [Action] {
+        var actions: [Action] = []
+        for message in messages {
+            let entry = entry(message, isDelivered: true, now)
+            guard window.insert(entry) == .inserted else { continue }
+            actions.append(.deliver(entry.frame, .message(ordinal: entry.ordinal)))
+        }
+        let last = messages.last?.seq ?? 0
+        window.settle(upTo: isComplete ? max(target, head, last) : last)
+        reads.succeeded(isComplete: isComplete || messages.isEmpty, now: now)
+        considerReading(now, &actions)
+        return actions
+    }
+
+    /// The shard could not be read.
+    mutating func readFailed(now: Instant) {
+        reads.failed(now: now)
+    }
+
+    // MARK: Time
+
+    /// Time has passed.
+    ///
+    /// - Parameter isDeaf: whether other servers cannot be heard.
+    mutating func tick(now: Instant, isDeaf: Bool) -> [Action] {
+        var actions: [Action] = []
+        self.isDeaf = isDeaf
+        window.trim(now: now)
+        presence.expire(now: now)
+        let patience = limits.room.joinPatience
+        while let joiner = joiners.first, now - joiner.since >= patience {
+            joiners.removeFirst()
+            welcome(joiner.id, user: joiner.user, now, &actions)
+        }
+        tellServers(now, &actions)
+        tellPresence(now, &actions)
+        considerReading(now, &actions)
+        return actions
+    }
+}
+
+// MARK: - Steps
+
+extension RoomState {
+    private mutating func welcome(
+        _ id: MemberID, user: String, _ now: Instant, _ actions: inout [Action]
+    ) {
+        let isNew = presence.opened(user, now: now)
+        if isNew { publishPresence(of: user, &actions) }
+        // The others hear of the newcomer; he gets the whole list instead.
+        tellPresence(now, &actions)
+        members[id] = Member(user: user, joinedOrdinal: ordinal)
+        actions.append(
+            .welcome(
+                id,
+                Welcome(
+                    head: window.newest, isWarm: window.isAnchored,
+                    presence: news.whole(of: presence))))
+    }
+
+    /// Inserts a message that has just become known and delivers it.
+    ///
+    /// - Returns: whether the window lacked it.
+    private mutating func insert(
+        seq: Int64, id: UUID, author: String, frame: ByteBuffer, _ now: Instant,
+        _ actions: inout [Action]
+    ) -> Bool {
+        let entry = Window.Entry(
+            seq: seq, id: id, author: author, frame: frame, arrivedAt: now, ordinal: ordinal + 1,
+            writtenAt: now)
+        guard window.insert(entry) == .inserted else { return false }
+        ordinal += 1
+        actions.append(.deliver(frame, .message(ordinal: ordinal)))
+        return true
+    }
+
+    private mutating func entry(
+        _ message: ReadMessage, isDelivered: Bool, _ now: Instant
+    ) -> Window.Entry {
+        if isDelivered { ordinal += 1 }
+        return Window.Entry(
+            seq: message.seq, id: message.id, author: message.author, frame: message.frame,
+            arrivedAt: now - message.age, ordinal: isDelivered ? ordinal : 0, writtenAt: now)
+    }
+
+    private mutating func tellPresence(_ now: Instant, _ actions: inout [Action]) {
+        guard !members.isEmpty else { return news.skip(&presence) }
+        guard let frame = news.due(&presence, now: now) else { return }
+        actions.append(.deliver(frame.encoded, .presence))
+    }
+
+    private func publishPresence(of user: String, _ actions: inout [Action]) {
+        let news = [(user: user, remaining: limits.room.presenceExpiry)]
+        actions.append(.publish(.present(news, on: server, head: window.head)))
+    }
+
+    /// Publishes who is here, when that is due.
+    private mutating func tellServers(_ now: Instant, _ actions: inout [Action]) {
+        guard now >= nextPresenceList else { return }
+        lastPresenceList = now
+        nextPresenceList = now + limits.room.presenceBeat
+        let users = presence.localUsers(now: now)
+        var start = 0
+        while start < users.count {
+            let end = min(start + limits.room.presenceChunk, users.count)
+            let chunk = Array(users[start..<end])
+            actions.append(.publish(.present(chunk, on: server, head: window.head)))
+            start = end
+        }
+    }
+
+    private mutating func considerReading(_ now: Instant, _ actions: inout [Action]) {
+        let isNeeded = !members.isEmpty || !joiners.isEmpty
+        let request = reads.next(now: now, window: window, isNeeded: isNeeded, isDeaf: isDeaf)
+        if let request { actions.append(.read(request)) }
+    }
+}
+
+extension PresenceNews.Frame {
+    var encoded: ByteBuffer {
+        ServerFrame.presence(count: count, joined: joined, left: left)
+    }
+}
+
+extension Heartbeat.Report {
+    /// Up to where the client says that it has everything.
+    fileprivate var upTo: Int64? {
+        switch self {
+        case .nothing: nil
+        case .ids(_, let upTo): upTo
+        case .compact(let upTo, count: _, digest: _): upTo
+        }
+    }
+}

@@ -1,0 +1,161 @@
+import FoundationEssentials
+import Logging
+import ServiceLifecycle
+import ShardRouter
+import Synchronization
+
+/// The chat of one server: what the transport and the HTTP endpoints call.
+///
+/// ``run()`` must run while sockets are open; neither the store nor the pub/sub is run by it.
+final class ChatServer: Service {
+    /// What ``run()`` runs side by side.
+    private enum Part {
+        case listening, working, timekeeping, patience
+    }
+
+    private let environment: RoomEnvironment
+    private let directory: RoomDirectory
+    private let isStopping = Atomic<Bool>(false)
+    private let ticks = Atomic<Int>(0)
+
+    /// - Parameters:
+    ///   - serverName: what clients see in `hello`.
+    ///   - lanes: how many threads may start writes at once.
+    ///   - draw: draws a number from a range, both ends included.
+    init(
+        store: any MessageStore, pubSub: any PubSub, serverName: String,
+        limits: ChatLimits = ChatLimits(), logger: Logger, clock: ChatClock = .system,
+        lanes: Int = 2,
+        draw: @escaping @Sendable (ClosedRange<Int64>) -> Int64 = { .random(in: $0) }
+    ) {
+        environment = RoomEnvironment(
+            store: store, pubSub: pubSub, serverName: serverName, limits: limits, clock: clock,
+            lanes: WorkLanes(count: lanes), logger: logger, draw: draw)
+        directory = RoomDirectory(environment: environment)
+    }
+
+    // MARK: For the transport
+
+    /// The session of a socket that is about to be opened.
+    ///
+    /// - Parameters:
+    ///   - room: from ``RoomName/parse(_:)``.
+    ///   - user: from ``UserName/parse(_:)``.
+    func makeSession(room: RoomID, user: String) -> any SocketSession {
+        ChatSession(
+            room: room, user: user, environment: environment, directory: directory,
+            isStopping: { [weak self] in
+                self?.isStopping.load(ordering: .sequentiallyConsistent) ?? true
+            })
+    }
+
+    /// A page of a room's history.
+    func history(
+        of room: RoomID, _ request: HistoryRequest
+    ) async throws(ReadError) -> HistoryPage {
+        try await environment.store.history(
+            of: room, before: request.before, after: request.after, limit: request.limit,
+            patience: environment.limits.session.historyPatience)
+    }
+
+    /// Stores a posted message and relays it to the room's readers on all servers.
+    ///
+    /// - Returns: when a shard has committed it. ``Receipt/isDuplicate`` says that it was there.
+    func post(
+        _ message: ClientMessage, to room: RoomID, from user: String
+    ) async throws(WriteError) -> Receipt {
+        let writer = MessageWriter(environment: environment, directory: directory)
+        return try await writer.write(message, to: room, from: user, author: nil)
+    }
+
+    // MARK: Life
+
+    /// Serves until graceful shutdown: then every socket gets a `bye` and is closed, messages on
+    /// their way to a shard get their answer, for at most ``RoomLimits/stopPatience``.
+    func run() async throws {
+        await withGracefulShutdownHandler {
+            await withTaskGroup(of: Part.self) { group in
+                group.addTask { await self.listen() }
+                group.addTask { await self.work() }
+                group.addTask { await self.keepTime() }
+                for await part in group {
+                    switch part {
+                    case .listening: break  // Pub/sub has stopped; the shards are still read.
+                    case .timekeeping:
+                        environment.lanes.finish()
+                        group.addTask { await self.losePatience() }
+                    case .working, .patience: group.cancelAll()
+                    }
+                }
+            }
+        } onGracefulShutdown: {
+            self.stop()
+        }
+    }
+
+    /// Takes no more sockets, and closes those that are open. Idempotent.
+    func stop() {
+        guard !isStopping.exchange(true, ordering: .sequentiallyConsistent) else { return }
+        for room in directory.all { room.stopMembers() }
+    }
+
+    /// Looks at the clock for all rooms; every few times for all sockets, too.
+    func tick() {
+        let count = ticks.add(1, ordering: .relaxed).newValue
+        let isDeaf = !environment.pubSub.isConnected
+        let looksAfterMembers = count.isMultiple(of: environment.limits.room.memberTicks)
+        for room in directory.all {
+            room.tick(isDeaf: isDeaf)
+            if looksAfterMembers { room.tickMembers() }
+        }
+        if looksAfterMembers { directory.sweep() }
+    }
+
+    private func keepTime() async -> Part {
+        while !isStopping.load(ordering: .sequentiallyConsistent) {
+            do {
+                try await Task.sleep(for: environment.limits.room.tick)
+            } catch {
+                // Cancelled: the same end as a shutdown, without its patience.
+                stop()
+            }
+            tick()
+        }
+        return .timekeeping
+    }
+
+    private func work() async -> Part {
+        await environment.lanes.run()
+        return .working
+    }
+
+    private func losePatience() async -> Part {
+        do {
+            try await Task.sleep(for: environment.limits.room.stopPatience)
+        } catch {
+            // All work was done before.
+        }
+        return .patience
+    }
+
+    private func listen() async -> Part {
+        for await event in environment.pubSub.events {
+            switch event {
+            case .payload(let payload, room: let id):
+                guard let room = directory.existing(id) else { continue }
+                guard let event = RoomEvent.decode(payload) else {
+                    environment.logger.debug(
+                        "An event of another server was not understood.",
+                        metadata: ["room.id": "\(id)"])
+                    continue
+                }
+                room.heard(event)
+            case .subscribed(let id):
+                directory.existing(id)?.subscribed()
+            case .disconnected:
+                environment.logger.debug("Other servers cannot be heard; rooms read their shards.")
+            }
+        }
+        return .listening
+    }
+}

@@ -1,0 +1,223 @@
+import FoundationEssentials
+import Logging
+import NIOCore
+import ShardRouter
+import Synchronization
+
+/// The conversation with one socket in one room.
+///
+/// The transport's calls come on the socket's event loop, outcomes of writes and reads on other
+/// threads. All that changes is behind one lock, which is never held while the room is called.
+final class ChatSession: SocketSession, MemberOwner {
+    private struct State {
+        var machine: SessionStateMachine
+        var member: Member?
+        var room: Room?
+        /// What arrived before `hello` was sent; bounded by ``SessionLimits/earlyFrames``.
+        var held: [ByteBuffer] = []
+    }
+
+    private let roomID: RoomID
+    private let user: String
+    private let environment: RoomEnvironment
+    private let directory: RoomDirectory
+    private let isStopping: @Sendable () -> Bool
+    private let state: Mutex<State>
+
+    /// - Parameter isStopping: whether the server takes no more sockets.
+    init(
+        room: RoomID, user: String, environment: RoomEnvironment, directory: RoomDirectory,
+        isStopping: @escaping @Sendable () -> Bool
+    ) {
+        roomID = room
+        self.user = user
+        self.environment = environment
+        self.directory = directory
+        self.isStopping = isStopping
+        state = Mutex(
+            State(
+                machine: SessionStateMachine(
+                    limits: environment.limits, now: environment.clock.now())))
+    }
+
+    // MARK: What the transport tells
+
+    func opened(_ socket: any SessionSocket) {
+        let member = Member(
+            id: environment.nextMember(), user: user, socket: socket, owner: self)
+        state.withLock { $0.member = member }
+        let room = directory.join(member, to: roomID)
+        state.withLock { $0.room = room }
+        // Asked after joining: whoever joins later is not among those that stopping tells.
+        if isStopping() { stop() }
+    }
+
+    func received(_ text: ByteBuffer) {
+        let now = environment.clock.now()
+        let (intake, member, room) = state.withLock { state in
+            let pendingBytes = state.member?.socket.pendingBytes ?? 0
+            let intake = state.machine.received(at: now, pendingBytes: pendingBytes)
+            if intake == .hold { state.held.append(text) }
+            return (intake, state.member, state.room)
+        }
+        guard let member, let room else { return }
+        switch intake {
+        case .handle: handle(text, member, room)
+        case .hold, .ignore: break
+        case .refuse(let refusal): refuse(refusal, id: nil, member)
+        case .end(let ending): end(ending, member)
+        }
+    }
+
+    func closed(code: UInt16?) {
+        let (isOurs, member, room) = state.withLock { state in
+            let isOurs = !state.machine.end()
+            defer {
+                state.member = nil
+                state.room = nil
+                state.held = []
+            }
+            return (isOurs, state.member, state.room)
+        }
+        guard let member, let room else { return }
+        // The peer repeats our own code: that is no word of the client.
+        room.leave(member, isDeparture: !isOurs && CloseCode.isDeparture(code))
+    }
+
+    // MARK: What the room tells
+
+    func welcomed() {
+        // On the event loop, where frames arrive: none can come in between.
+        let (held, member, room) = state.withLock { state in
+            state.machine.welcomed()
+            defer { state.held = [] }
+            return (state.held, state.member, state.room)
+        }
+        guard member != nil, room != nil else { return }
+        for text in held { received(text) }
+    }
+
+    func ticked() {
+        let now = environment.clock.now()
+        let (ending, member) = state.withLock { state -> (SessionStateMachine.Ending?, Member?) in
+            guard let member = state.member else { return (nil, nil) }
+            let pendingBytes = member.socket.pendingBytes
+            return (state.machine.ticked(at: now, pendingBytes: pendingBytes), member)
+        }
+        if let ending, let member { end(ending, member) }
+    }
+
+    func stop() {
+        if let member = state.withLock({ $0.member }) { end(.stopped, member) }
+    }
+
+    // MARK: Frames
+
+    private func handle(_ text: ByteBuffer, _ member: Member, _ room: Room) {
+        do throws(FrameError) {
+            switch try ClientFrame.decode(text, limits: environment.limits) {
+            case .message(let message): store(message, member)
+            case .heartbeat(let heartbeat):
+                if isHandled({ $0.beat(at: $1) }, member) { room.beat(heartbeat, from: member) }
+            case .history(let request): readHistory(request, member)
+            case .typing:
+                if isHandled({ $0.typing(at: $1) }, member) { room.typing(member) }
+            }
+        } catch {
+            member.enqueue(ServerFrame.error(error))
+            let now = environment.clock.now()
+            if let ending = state.withLock({ $0.machine.badFrame(at: now) }) {
+                end(ending, member)
+            }
+        }
+    }
+
+    private func store(_ message: ClientMessage, _ member: Member) {
+        guard isHandled({ $0.message(at: $1) }, id: message.id, member) else { return }
+        let writer = MessageWriter(environment: environment, directory: directory)
+        let isStarted = environment.lanes.start(key: roomID) { [self] in
+            do throws(WriteError) {
+                _ = try await writer.write(message, to: roomID, from: user, author: member)
+            } catch {
+                logFailure(of: "storing a message", "\(error)")
+                member.enqueue(ServerFrame.error(error, id: message.id))
+            }
+            state.withLock { $0.machine.writeEnded() }
+        }
+        if !isStarted {
+            member.enqueue(ServerFrame.error(WriteError.stopped, id: message.id))
+            state.withLock { $0.machine.writeEnded() }
+        }
+    }
+
+    private func readHistory(_ request: HistoryRequest, _ member: Member) {
+        guard isHandled({ $0.history(at: $1) }, member) else { return }
+        let isStarted = environment.lanes.start(key: roomID) { [self] in
+            do throws(ReadError) {
+                let page = try await environment.store.history(
+                    of: roomID, before: request.before, after: request.after,
+                    limit: request.limit, patience: environment.limits.session.historyPatience)
+                member.enqueue(
+                    ServerFrame.history(
+                        page, keepingNewest: request.keepsNewest, limits: environment.limits))
+            } catch {
+                logFailure(of: "reading history", "\(error)")
+                member.enqueue(ServerFrame.error(error))
+            }
+            state.withLock { $0.machine.historyEnded() }
+        }
+        if !isStarted {
+            member.enqueue(ServerFrame.error(ReadError.stopped))
+            state.withLock { $0.machine.historyEnded() }
+        }
+    }
+
+    /// Asks the machine what to do with a frame; when it is not to be handled, does what is to be
+    /// done instead.
+    private func isHandled(
+        _ ask: (inout SessionStateMachine, SessionStateMachine.Instant) ->
+            SessionStateMachine.Intake,
+        id: UUID? = nil, _ member: Member
+    ) -> Bool {
+        let now = environment.clock.now()
+        switch state.withLock({ ask(&$0.machine, now) }) {
+        case .handle: return true
+        case .hold, .ignore: return false
+        case .refuse(let refusal):
+            refuse(refusal, id: id, member)
+            return false
+        case .end(let ending):
+            end(ending, member)
+            return false
+        }
+    }
+
+    private func refuse(_ refusal: SessionStateMachine.Refusal, id: UUID?, _ member: Member) {
+        let words =
+            refusal.code == .rateLimited
+            ? "too many frames; nothing was done" : "too much is waiting; nothing was done"
+        member.enqueue(
+            ServerFrame.error(
+                refusal.code, words, id: id, retryAfter: refusal.retryAfter, isTemporary: true))
+    }
+
+    /// Says why, and closes the socket.
+    private func end(_ ending: SessionStateMachine.Ending, _ member: Member) {
+        guard state.withLock({ $0.machine.end() }) else { return }
+        let delay = environment.reconnectDelay()
+        let penance = ending.code == .tooMany ? environment.limits.session.penance : nil
+        let bye = ServerFrame.bye(
+            ending.code, ending.reason, reconnectAfter: (penance ?? .zero) + delay,
+            retryAfter: penance)
+        member.socket.eventLoop.execute { [socket = member.socket] in
+            socket.send(bye)
+            socket.close(code: ending.code.rawValue, reason: ending.reason)
+        }
+    }
+
+    private func logFailure(of what: StaticString, _ error: String) {
+        environment.logger.debug(
+            "A request of a socket failed.",
+            metadata: ["room.id": "\(roomID)", "action": "\(what)", "error": "\(error)"])
+    }
+}

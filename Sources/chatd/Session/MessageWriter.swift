@@ -1,0 +1,82 @@
+import FoundationEssentials
+import NIOCore
+import Postgres
+import ShardRouter
+
+/// Stores messages and relays them.
+///
+/// A message is relayed after its shard has committed it: nobody ever sees one that is then
+/// refused, and each carries its `seq` from the start.
+struct MessageWriter: Sendable {
+    let environment: RoomEnvironment
+    let directory: RoomDirectory
+
+    /// Stores `message` and tells everybody in the room: the author by an ack, when he has a
+    /// socket, then the readers on this server, then the other servers.
+    ///
+    /// A message that was stored before is told again only if this server's window lacks it.
+    func write(
+        _ message: ClientMessage, to room: RoomID, from user: String, author: Member?
+    ) async throws(WriteError) -> Receipt {
+        let message = Message(
+            id: message.id, room: room, author: user, sentAt: message.sentAt,
+            receivedAt: environment.clock.time(), text: message.text)
+        let receipt: Receipt
+        do throws(WriteError) {
+            receipt = try await environment.store.store(
+                message, patience: environment.limits.session.storePatience)
+        } catch {
+            if case .unknownOutcome = error { directory.existing(room)?.lostTrack() }
+            throw error
+        }
+        relay(message, receipt, author)
+        return receipt
+    }
+
+    private func relay(_ message: Message, _ receipt: Receipt, _ author: Member?) {
+        var message = message
+        message.sentAt = receipt.sentAt
+        message.receivedAt = receipt.receivedAt
+        let stored = StoredMessage(message: message, seq: receipt.seq)
+        let frame = ServerFrame.message(stored, limits: environment.limits)
+        if let room = directory.existing(message.room) {
+            room.stored(stored, frame: frame, author: author)
+        } else if !receipt.isDuplicate {
+            let event = RoomEvent.message(
+                seq: stored.seq, id: message.id, author: message.author, frame: frame)
+            environment.pubSub.publish(event.encoded(), to: message.room)
+        }
+    }
+}
+
+extension ServerFrame {
+    /// What the author of a message is told when it was not stored, or may not have been. What
+    /// the store says about itself stays here.
+    static func error(_ error: WriteError, id: UUID) -> ByteBuffer {
+        switch error {
+        case .overloaded(shard: _, let retryAfter):
+            self.error(
+                .overloaded, "too many messages are waiting; nothing was stored", id: id,
+                retryAfter: retryAfter, isTemporary: true)
+        case .conflict:
+            self.error(.idConflict, "this id already holds another message", id: id)
+        case .refused:
+            self.error(.badMessage, "the message cannot be stored", id: id)
+        case .unavailable, .unknownOutcome, .stopped:
+            self.error(
+                .unavailable,
+                "the room cannot be written to now; send the message again with the same id",
+                id: id, isTemporary: true)
+        }
+    }
+
+    /// What a reader is told when a page cannot be read.
+    static func error(_ error: ReadError) -> ByteBuffer {
+        switch error {
+        case .unavailable, .stopped:
+            self.error(.unavailable, "the room cannot be read now", isTemporary: true)
+        case .refused:
+            self.error(.unavailable, "the room cannot be read")
+        }
+    }
+}

@@ -1,0 +1,196 @@
+/// What one socket may do, and when it has to end. Pure: told what happens and when, it answers
+/// what to do.
+///
+/// opening → open → ending; `opening` may end, too.
+struct SessionStateMachine: Sendable {
+    typealias Instant = ContinuousClock.Instant
+
+    enum Phase: Equatable, Sendable {
+        /// Waits for `hello`; frames that arrive are held.
+        case opening
+        case open
+        /// Closed, or about to be: whatever arrives is ignored.
+        case ending
+    }
+
+    /// What to do with a frame that arrived.
+    enum Intake: Equatable {
+        case handle
+        /// Keep it until the session is open.
+        case hold
+        case ignore
+        case refuse(Refusal)
+        case end(Ending)
+    }
+
+    /// Why a frame is not done now; its sender may try again.
+    struct Refusal: Equatable {
+        var code: ErrorCode
+        var retryAfter: Duration
+    }
+
+    /// Why the server closes the socket.
+    enum Ending: Equatable {
+        case silent, tooSlow, tooManyErrors, tooManyFrames, stopped
+    }
+
+    private(set) var phase = Phase.opening
+    private let limits: SessionLimits
+    private var messages: TokenBucket
+    /// Every frame that is no message.
+    private var others: TokenBucket
+    private var typing: TokenBucket
+    private var badFrames: Budget
+    private var refusals: Budget
+    private var heldFrames = 0
+    private var writesInFlight = 0
+    private var historyReads = 0
+    private var lastBeat: Instant
+    private var slowSince: Instant?
+
+    init(limits: ChatLimits, now: Instant) {
+        self.limits = limits.session
+        messages = TokenBucket(perSecond: limits.messagesPerSecond)
+        others = TokenBucket(perSecond: limits.session.otherFramesPerSecond)
+        typing = TokenBucket(perSecond: limits.session.typingPerSecond)
+        badFrames = Budget(
+            count: limits.session.badFrames, period: limits.session.budgetPeriod)
+        refusals = Budget(
+            count: limits.session.refusedFrames, period: limits.session.budgetPeriod)
+        lastBeat = now
+    }
+
+    /// `hello` was sent.
+    mutating func welcomed() {
+        switch phase {
+        case .opening: phase = .open
+        case .open: preconditionFailure("a session is welcomed once")
+        case .ending: break  // It ended while it waited.
+        }
+    }
+
+    /// The socket is closed, or will be.
+    ///
+    /// - Returns: whether it was not before.
+    mutating func end() -> Bool {
+        switch phase {
+        case .opening, .open:
+            phase = .ending
+            return true
+        case .ending:
+            return false
+        }
+    }
+
+    // MARK: Frames
+
+    /// A frame arrived.
+    ///
+    /// - Parameter pendingBytes: what is waiting in the socket in the other direction.
+    mutating func received(at now: Instant, pendingBytes: Int) -> Intake {
+        switch phase {
+        case .ending:
+            return .ignore
+        case .opening:
+            heldFrames += 1
+            return heldFrames > limits.earlyFrames ? .end(.tooManyFrames) : .hold
+        case .open:
+            return pendingBytes > limits.pendingBytesAtMost ? .end(.tooSlow) : .handle
+        }
+    }
+
+    /// A frame was not understood, and its sender was told so.
+    ///
+    /// - Returns: why the socket has to end, if so.
+    mutating func badFrame(at now: Instant) -> Ending? {
+        badFrames.spend(at: now) ? .tooManyErrors : nil
+    }
+
+    /// A message is to be stored; each one that is handled must be followed by ``writeEnded()``.
+    mutating func message(at now: Instant) -> Intake {
+        if let wait = messages.take(at: now) { return refuse(.rateLimited, wait, now) }
+        guard writesInFlight < limits.writesInFlight else {
+            return refuse(.overloaded, limits.overloadedRetryAfter, now)
+        }
+        writesInFlight += 1
+        return .handle
+    }
+
+    mutating func writeEnded() {
+        precondition(writesInFlight > 0, "a write ends after it began")
+        writesInFlight -= 1
+    }
+
+    /// A page is to be read; each one that is handled must be followed by ``historyEnded()``.
+    mutating func history(at now: Instant) -> Intake {
+        if let wait = others.take(at: now) { return refuse(.rateLimited, wait, now) }
+        guard historyReads < limits.historyReads else {
+            return refuse(.overloaded, limits.overloadedRetryAfter, now)
+        }
+        historyReads += 1
+        return .handle
+    }
+
+    mutating func historyEnded() {
+        precondition(historyReads > 0, "a read ends after it began")
+        historyReads -= 1
+    }
+
+    /// The user is typing; what is too often is passed over.
+    mutating func typing(at now: Instant) -> Intake {
+        if let wait = others.take(at: now) { return refuse(.rateLimited, wait, now) }
+        return typing.take(at: now) == nil ? .handle : .ignore
+    }
+
+    /// A heartbeat arrived. It counts as one even when it is not looked into.
+    mutating func beat(at now: Instant) -> Intake {
+        lastBeat = now
+        if let wait = others.take(at: now) { return refuse(.rateLimited, wait, now) }
+        return .handle
+    }
+
+    // MARK: Time
+
+    /// Time has passed.
+    ///
+    /// - Returns: why the socket has to end, if so.
+    mutating func ticked(at now: Instant, pendingBytes: Int) -> Ending? {
+        guard phase != .ending else { return nil }
+        if now - lastBeat >= limits.silence { return .silent }
+        guard pendingBytes > limits.pendingBytes else {
+            slowSince = nil
+            return nil
+        }
+        if pendingBytes > limits.pendingBytesAtMost { return .tooSlow }
+        let since = slowSince ?? now
+        slowSince = since
+        return now - since >= limits.slowness ? .tooSlow : nil
+    }
+
+    private mutating func refuse(_ code: ErrorCode, _ wait: Duration, _ now: Instant) -> Intake {
+        if refusals.spend(at: now) { return .end(.tooManyFrames) }
+        return .refuse(Refusal(code: code, retryAfter: wait))
+    }
+}
+
+extension SessionStateMachine.Ending {
+    var code: CloseCode {
+        switch self {
+        case .silent: .silent
+        case .tooSlow: .tooSlow
+        case .tooManyErrors, .tooManyFrames: .tooMany
+        case .stopped: .stopped
+        }
+    }
+
+    /// For people, and for the close frame: at most 123 bytes.
+    var reason: String {
+        switch self {
+        case .silent: "no heartbeat"
+        case .tooSlow: "too slow"
+        case .tooManyErrors: "too many errors"
+        case .tooManyFrames: "too many frames"
+        case .stopped: "server stopped"
+        }
+    }
+}

@@ -1,0 +1,161 @@
+// One message as it is seen.
+
+import { clockTime, dayName, isSameDay, wholeTime } from "./dates.js";
+
+/** Messages of one author within this time are shown as one group. */
+const GROUP_MILLISECONDS = 5 * 60 * 1_000;
+const STATES = {
+  sending: { sign: "◌", label: "sending" },
+  stored: { sign: "✓", label: "stored" },
+  failed: { sign: "!", label: "failed" },
+};
+
+export function element(name, className, text) {
+  const node = document.createElement(name);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+/** A colour for a name, always the same, as a hue in degrees. */
+export function hueOf(name) {
+  let hash = 2166136261;
+  for (const character of name) hash = Math.imul(hash ^ character.codePointAt(0), 16777619);
+  return (hash >>> 0) % 360;
+}
+
+/** A round sign with the first letter of `name`, in its colour. */
+export function avatar(name) {
+  const node = element("span", "avatar", [...name][0]?.toUpperCase() ?? "?");
+  node.style.setProperty("--hue", hueOf(name));
+  node.setAttribute("aria-hidden", "true");
+  return node;
+}
+
+/** `text` with its web addresses as links. Nothing in it is ever read as HTML. */
+export function linked(text) {
+  const fragment = document.createDocumentFragment();
+  let end = 0;
+  for (const match of text.matchAll(/\bhttps?:\/\/[^\s<>"'`]+/gi)) {
+    const address = withoutPunctuation(match[0]);
+    if (!URL.canParse(address)) continue;
+    fragment.append(text.slice(end, match.index));
+    const link = element("a", "", address);
+    link.href = address;
+    link.target = "_blank";
+    link.rel = "noopener noreferrer nofollow";
+    fragment.append(link);
+    end = match.index + address.length;
+  }
+  fragment.append(text.slice(end));
+  return fragment;
+}
+
+/** An address in a sentence ends before the full stop, and before a bracket it did not open. */
+function withoutPunctuation(address) {
+  let trimmed = address.replace(/[.,:;!?…]+$/u, "");
+  while (trimmed.endsWith(")") && trimmed.split("(").length < trimmed.split(")").length) {
+    trimmed = trimmed.slice(0, -1).replace(/[.,:;!?…]+$/u, "");
+  }
+  return trimmed;
+}
+
+/**
+ * One message in the list: of the timeline, or of one's own outbox.
+ *
+ * `message` has `id`, `from`, `sentAt` and `text`; `receivedAt`, `seq` and `skewed` when known;
+ * `state` and `reason` when it comes from the outbox.
+ */
+export class Bubble {
+  node;
+  message;
+  #parts = {};
+
+  constructor(message, isOwn) {
+    this.node = element("li", isOwn ? "message own" : "message");
+    this.#build(isOwn, message);
+    this.update(message);
+  }
+
+  get state() {
+    return this.node.dataset.state;
+  }
+
+  update(message) {
+    this.message = message;
+    const { node } = this;
+    const state = message.state ?? "stored";
+    node.dataset.id = message.id;
+    node.dataset.state = state;
+    if (message.seq !== undefined) node.dataset.seq = message.seq;
+    this.#parts.sign.textContent = STATES[state].sign;
+    this.#parts.sign.setAttribute("aria-label", STATES[state].label);
+    this.#parts.sign.title = STATES[state].label;
+    this.#parts.failure.hidden = state !== "failed";
+    this.#parts.reason.textContent = `Not sent: ${message.reason ?? "refused"}`;
+    this.#showTime();
+  }
+
+  /** Decides, by the message before it, whether it begins a day or a group. */
+  follow(previous) {
+    const date = this.#date;
+    const isNewDay = !previous || !isSameDay(previous.#date, date);
+    const isGrouped = !isNewDay && previous.message.from === this.message.from
+      && date - previous.#date < GROUP_MILLISECONDS;
+    this.#parts.day.hidden = !isNewDay;
+    if (isNewDay) this.#parts.day.textContent = dayName(date);
+    this.node.classList.toggle("grouped", isGrouped);
+  }
+
+  /** When the server received it: what days and groups go by. */
+  get #date() {
+    return new Date(this.message.receivedAt ?? this.message.sentAt);
+  }
+
+  #showTime() {
+    const { sentAt, receivedAt, skewed } = this.message;
+    // A clock that is far off is not worth showing.
+    const date = new Date(skewed ? receivedAt : sentAt);
+    this.#parts.time.dateTime = date.toISOString();
+    this.#parts.time.textContent = clockTime(date);
+    this.#parts.time.title = skewed
+      ? `${wholeTime(date)} (received; the sender's clock is wrong)` : wholeTime(date);
+  }
+
+  #build(isOwn, { from, text }) {
+    const day = element("h2", "day");
+    const row = element("div", "row");
+    const stack = element("div", "stack");
+    const bubble = element("div", "bubble");
+    const body = element("div", "text");
+    body.dir = "auto";
+    body.append(linked(text));
+    const meta = element("span", "meta");
+    const time = element("time");
+    const sign = element("span", "sign");
+    sign.setAttribute("role", "img");
+    meta.append(time, isOwn ? sign : "");
+    bubble.append(body, meta);
+    const author = element("span", isOwn ? "unseen" : "author", isOwn ? "You" : from);
+    author.style.setProperty("--hue", hueOf(from));
+    stack.append(author, bubble, this.#buildFailure());
+    if (!isOwn) row.append(avatar(from));
+    row.append(stack);
+    this.node.append(day, row);
+    Object.assign(this.#parts, { day, time, sign });
+  }
+
+  #buildFailure() {
+    const failure = element("div", "failure");
+    const reason = element("span", "reason");
+    const edit = element("button", "", "Edit");
+    const discard = element("button", "", "Discard");
+    for (const [button, name] of [[edit, "edit"], [discard, "discard"]]) {
+      button.type = "button";
+      button.dataset.action = name;
+    }
+    failure.append(reason, edit, discard);
+    Object.assign(this.#parts, { failure, reason });
+    return failure;
+  }
+}

@@ -1,0 +1,116 @@
+// Reads pages of history into the timeline, one at a time.
+
+import { retryDelay } from "./delays.js";
+
+/** Messages of the newest page, and of a page of older ones. */
+const PAGE = 50;
+/** Messages in a page that fills a hole. */
+const FILL_PAGE = 500;
+/** How long a page may take; the server gives up earlier, so silence is a dead connection. */
+const PATIENCE = 12_000;
+
+/**
+ * Keeps at most one request on its way: an answer does not name its question, so the order of the
+ * two is what connects them. Wishes wait: `newest` first, then `after`, then `before`.
+ */
+export class Reader {
+  #timeline;
+  #link;
+  #wishes = new Set();
+  /** `{kind, settled}`: what was asked for. */
+  #request = null;
+  #requestTimer = null;
+  #retryTimer = null;
+  #retries = 0;
+
+  /** @param link `{isLive, write(frame), lost(), read(kind, messages)}` */
+  constructor(timeline, link) {
+    this.#timeline = timeline;
+    this.#link = link;
+  }
+
+  /** Whether an older page was asked for and is not here. */
+  get isLoadingOlder() {
+    return this.#wishes.has("before") || this.#request?.kind === "before";
+  }
+
+  want(kind) {
+    this.#wishes.add(kind);
+    this.#ask();
+  }
+
+  /** The connection is gone. What is still wanted is decided after the next `hello`. */
+  stop() {
+    clearTimeout(this.#requestTimer);
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = null;
+    this.#retries = 0;
+    this.#request = null;
+    this.#wishes.clear();
+  }
+
+  /**
+   * Takes a page.
+   *
+   * @returns whether somebody asked for it; if not, its messages are like any others.
+   */
+  answered({ messages, complete }) {
+    const request = this.#request;
+    if (!request) return false;
+    clearTimeout(this.#requestTimer);
+    this.#request = null;
+    this.#retries = 0;
+    this.#link.read(request.kind, this.#merge(request, messages, complete));
+    this.#ask();
+    return true;
+  }
+
+  /**
+   * Takes an error that names no message.
+   *
+   * @returns whether it was about a page, or may have been.
+   */
+  refused({ retryAfter }) {
+    if (!this.#request) return false;
+    clearTimeout(this.#requestTimer);
+    this.#wishes.add(this.#request.kind);
+    this.#request = null;
+    this.#retryTimer = setTimeout(() => {
+      this.#retryTimer = null;
+      this.#ask();
+    }, retryAfter ?? retryDelay(this.#retries++));
+    return true;
+  }
+
+  #merge({ kind, settled }, messages, complete) {
+    switch (kind) {
+      case "newest":
+        this.#timeline.reset(messages, complete);
+        return this.#timeline.messages;
+      case "before":
+        return this.#timeline.prependPage(messages, complete);
+      default:
+        if (!complete) this.#wishes.add("after");
+        return this.#timeline.appendPage(messages, complete ? settled : 0);
+    }
+  }
+
+  #ask() {
+    if (!this.#link.isLive || this.#request || this.#retryTimer) return;
+    const { low, upTo, isLoaded, newestEarly } = this.#timeline;
+    if (this.#wishes.has("newest")) {
+      this.#send({ kind: "newest" }, { limit: PAGE });
+    } else if (this.#wishes.has("after") && isLoaded) {
+      this.#send({ kind: "after", settled: newestEarly }, { after: upTo, limit: FILL_PAGE });
+    } else if (this.#wishes.has("before") && low !== null) {
+      this.#send({ kind: "before" }, { before: low, limit: PAGE });
+    }
+  }
+
+  #send(request, fields) {
+    this.#wishes.delete(request.kind);
+    this.#request = request;
+    this.#requestTimer = setTimeout(() => this.#link.lost(), PATIENCE);
+    this.#link.write({ type: "history", ...fields });
+  }
+}

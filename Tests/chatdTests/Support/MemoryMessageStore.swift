@@ -1,0 +1,142 @@
+import FoundationEssentials
+import Postgres
+import ShardRouter
+import Synchronization
+
+@testable import chatd
+
+/// A store in memory that keeps the promises of the shards, fails when told to, and can be made to
+/// wait.
+final class MemoryMessageStore: MessageStore {
+    private struct Contents {
+        var rooms: [RoomID: [StoredMessage]] = [:]
+        var writeError: WriteError?
+        var readError: ReadError?
+        var isHeld = false
+        var held: [CheckedContinuation<Void, Never>] = []
+        var reads: [Read] = []
+        /// In the order in which writes began.
+        var begun: [UUID] = []
+    }
+
+    /// A page that was asked for.
+    struct Read: Equatable {
+        var before: Int64?
+        var after: Int64?
+        var limit: Int
+    }
+
+    private let contents = Mutex(Contents())
+
+    func store(_ message: Message, patience: Duration) async throws(WriteError) -> Receipt {
+        contents.withLock { $0.begun.append(message.id) }
+        await passGate()
+        let result = contents.withLock { contents -> Result<Receipt, WriteError> in
+            if let error = contents.writeError { return .failure(error) }
+            return MemoryMessageStore.append(
+                message, to: &contents.rooms[message.room, default: []])
+        }
+        return try result.get()
+    }
+
+    func history(
+        of room: RoomID, before: Int64?, after: Int64?, limit: Int, patience: Duration
+    ) async throws(ReadError) -> HistoryPage {
+        contents.withLock {
+            $0.reads.append(Read(before: before, after: after, limit: limit))
+        }
+        await passGate()
+        let result = contents.withLock { contents -> Result<HistoryPage, ReadError> in
+            if let error = contents.readError { return .failure(error) }
+            let all = contents.rooms[room] ?? []
+            let page: [StoredMessage]
+            let isComplete: Bool
+            if let after, before == nil {
+                let matching = all.filter { $0.seq > after }
+                page = Array(matching.prefix(limit))
+                isComplete = matching.count <= limit
+            } else {
+                let matching = all.filter { before == nil || $0.seq < before ?? 0 }
+                page = Array(matching.suffix(limit))
+                isComplete = matching.count <= limit
+            }
+            return .success(
+                HistoryPage(messages: page, isComplete: isComplete, head: all.last?.seq ?? 0))
+        }
+        return try result.get()
+    }
+
+    func health(patience: Duration) async -> StoreHealth {
+        StoreHealth(parts: [StoreHealth.Part(name: "memory", isReachable: true, reason: "")])
+    }
+
+    private static func append(
+        _ message: Message, to room: inout [StoredMessage]
+    ) -> Result<Receipt, WriteError> {
+        let shard = ShardID(1)
+        if let known = room.first(where: { $0.message.id == message.id }) {
+            guard known.message.author == message.author, known.message.text == message.text else {
+                return .failure(.conflict(id: message.id))
+            }
+            return .success(
+                Receipt(
+                    seq: known.seq, isDuplicate: true, sentAt: known.message.sentAt,
+                    receivedAt: known.message.receivedAt, shard: shard))
+        }
+        let seq = Int64(room.count + 1)
+        room.append(StoredMessage(message: message, seq: seq))
+        return .success(
+            Receipt(
+                seq: seq, isDuplicate: false, sentAt: message.sentAt,
+                receivedAt: message.receivedAt, shard: shard))
+    }
+
+    private func passGate() async {
+        await withCheckedContinuation { continuation in
+            let passes = contents.withLock { contents in
+                guard contents.isHeld else { return true }
+                contents.held.append(continuation)
+                return false
+            }
+            if passes { continuation.resume() }
+        }
+    }
+}
+
+// MARK: - For tests
+
+extension MemoryMessageStore {
+    func fail(writes: WriteError?) { contents.withLock { $0.writeError = writes } }
+    func fail(reads: ReadError?) { contents.withLock { $0.readError = reads } }
+
+    /// From now on everything waits.
+    func hold() { contents.withLock { $0.isHeld = true } }
+
+    /// Lets everything pass again.
+    func release() {
+        let held = contents.withLock { contents in
+            defer { contents.held = [] }
+            contents.isHeld = false
+            return contents.held
+        }
+        held.forEach { $0.resume() }
+    }
+
+    var heldCount: Int { contents.withLock { $0.held.count } }
+    var reads: [Read] { contents.withLock { $0.reads } }
+    var begun: [UUID] { contents.withLock { $0.begun } }
+
+    func messages(of room: RoomID) -> [StoredMessage] {
+        contents.withLock { $0.rooms[room] ?? [] }
+    }
+
+    /// Stores without anybody hearing of it.
+    @discardableResult
+    func put(_ message: Message) -> StoredMessage {
+        contents.withLock { contents in
+            _ = MemoryMessageStore.append(
+                message, to: &contents.rooms[message.room, default: []])
+            return contents.rooms[message.room]!.last!
+        }
+    }
+}
