@@ -6,31 +6,31 @@ import Synchronization
 ///
 /// A single server, the default, has nobody to talk to: then `publish` goes nowhere.
 final class InProcessPubSub: PubSub {
-    /// Events that wait for the consumer; more drop the oldest, as a slow subscriber of Redis
-    /// would lose them.
-    static let bufferedEvents = 10_000
-
     let events: AsyncStream<PubSubEvent>
-    private let continuation: AsyncStream<PubSubEvent>.Continuation
+    private let queue: PubSubEventQueue
     private let bus: InProcessBus
     private let rooms = Mutex<Set<RoomID>>([])
 
-    init(bus: InProcessBus = InProcessBus()) {
+    init(bus: InProcessBus = InProcessBus(), limits: PubSubEventLimits = PubSubEventLimits()) {
         self.bus = bus
-        (events, continuation) = AsyncStream.makeStream(
-            bufferingPolicy: .bufferingNewest(Self.bufferedEvents))
+        queue = PubSubEventQueue(limits: limits)
+        events = queue.events
         bus.join(self)
     }
 
     var isConnected: Bool { true }
+
+    /// Payloads that the reader of ``events`` was too slow for.
+    var droppedEvents: Int { queue.droppedPayloads }
 
     func publish(_ payload: [UInt8], to room: RoomID) {
         bus.publish(payload, to: room, from: self)
     }
 
     func subscribe(to room: RoomID) {
-        let isNew = rooms.withLock { $0.insert(room).inserted }
-        if isNew { continuation.yield(.subscribed(room)) }
+        rooms.withLock { rooms in
+            if rooms.insert(room).inserted { queue.push(.subscribed(room)) }
+        }
     }
 
     func unsubscribe(from room: RoomID) {
@@ -39,8 +39,9 @@ final class InProcessPubSub: PubSub {
 
     /// Another server has published.
     func hear(_ payload: [UInt8], of room: RoomID) {
-        guard rooms.withLock({ $0.contains(room) }) else { return }
-        continuation.yield(.payload(payload, room: room))
+        rooms.withLock { rooms in
+            if rooms.contains(room) { queue.push(.payload(payload, room: room)) }
+        }
     }
 
     /// Ends ``events`` when the server stops.
@@ -55,7 +56,7 @@ final class InProcessPubSub: PubSub {
         } onCancel: {
             stop.finish()
         }
-        continuation.finish()
+        queue.finish()
     }
 }
 
