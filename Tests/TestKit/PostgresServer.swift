@@ -18,8 +18,7 @@ public final class PostgresServer: Sendable {
 
     /// Starts a server; returns when it answers.
     public static func start(settings: [String: String] = [:]) throws -> PostgresServer {
-        let folder = FileManager.default.temporaryDirectory
-            .appending(path: "pg-\(UUID().uuidString.prefix(8))")
+        let folder = temporaryFolder.appending(path: "pg-\(UUID().uuidString.prefix(8))")
         try shell("cp -a '\(try template())' '\(folder.path())'")
         let server = PostgresServer(port: try freePort(), folder: folder, settings: settings)
         try server.start()
@@ -58,6 +57,7 @@ public final class PostgresServer: Sendable {
             "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off",
             "wal_level=logical", "max_connections=200", "shared_buffers=32MB",
             "wal_retrieve_retry_interval=100ms", "logging_collector=off",
+            "dynamic_shared_memory_type=mmap",  // Below the folder, so that a crash leaves nothing.
         ]
         options += settings.map { "\($0.key)=\($0.value)" }
         let flags = options.map { "-c '\($0)'" }.joined(separator: " ")
@@ -102,8 +102,22 @@ public final class PostgresServer: Sendable {
 
     private static func waitUntilGone(_ pid: Int32) {
         let limit = ContinuousClock.now + .seconds(20)
-        while Glibc.kill(pid, 0) == 0, ContinuousClock.now < limit { usleep(5_000) }
+        while isAlive(pid), ContinuousClock.now < limit { usleep(5_000) }
     }
+
+    /// A process that has ended may wait for a while until its parent takes notice.
+    private static func isAlive(_ pid: Int32) -> Bool {
+        guard Glibc.kill(pid, 0) == 0 else { return false }
+        guard let status = FileManager.default.contents(atPath: "/proc/\(pid)/stat") else {
+            return false
+        }
+        return !String(decoding: status, as: UTF8.self).contains(") Z ")
+    }
+
+    /// In memory where the system offers it: copying a data folder takes a second on a slow disk.
+    private static let temporaryFolder =
+        access("/dev/shm", W_OK) == 0
+        ? URL(filePath: "/dev/shm") : FileManager.default.temporaryDirectory
 
     /// Servers of this process; those that nobody ended are ended with it.
     private static let running = Mutex<[Int32: String]>([:])
@@ -135,8 +149,7 @@ public final class PostgresServer: Sendable {
     private static func template() throws -> String {
         try templateFolder.withLock { known in
             if let known { return known }
-            let path = FileManager.default.temporaryDirectory
-                .appending(path: "pg-template-\(getpid())").path()
+            let path = temporaryFolder.appending(path: "pg-template-\(getpid())").path()
             try shell("rm -rf '\(path)' && mkdir -p '\(path)'")
             if getuid() == 0 { try shell("chown postgres: '\(path)'") }
             try shell(
