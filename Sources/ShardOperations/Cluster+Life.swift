@@ -10,17 +10,21 @@ extension Cluster {
         let migrator = try migrator(.catalog)
         let (id, seed) = (UUID(), seed ?? Int64.random(in: .min ... .max))
         return try await withCatalog { connection in
+            _ = try await migrator.up(connection, deadline: .now + Self.migrationPatience)
             let deadline = ContinuousClock.now + Self.patience
-            _ = try await migrator.up(connection, deadline: deadline)
             let rows = try await connection.query(
                 "insert into catalog.cluster (id, seed) values ($1, $2) on conflict do nothing "
                     + "returning id", [id, seed], deadline: deadline)
             guard !rows.isEmpty else {
                 let known = try await connection.query(
-                    "select id::text from catalog.cluster", deadline: deadline)[0]
+                    """
+                    select id::text, (select count(*) from catalog.shards) from catalog.cluster
+                    """, deadline: deadline)[0]
                 throw OperationError.refused(
                     "the database holds the catalog of cluster "
-                        + "\(try known.get(0, as: String.self)) already", next: "shardctl status")
+                        + "\(try known.get(0, as: String.self)) with "
+                        + "\(try known.get(1, as: Int.self)) shards already",
+                    next: "shardctl status")
             }
             return (id, seed)
         }
@@ -53,9 +57,10 @@ extension Cluster {
     private func state(
         _ connection: PostgresConnection, _ name: String, _ migrator: Migrator, isApplying: Bool
     ) async throws -> MigrationState {
-        let deadline = ContinuousClock.now + Self.patience
-        if isApplying { _ = try await migrator.up(connection, deadline: deadline) }
-        let applied = try await migrator.applied(connection, deadline: deadline)
+        if isApplying {
+            _ = try await migrator.up(connection, deadline: .now + Self.migrationPatience)
+        }
+        let applied = try await migrator.applied(connection, deadline: .now + Self.patience)
         let pending = migrator.migrations.map(\.version).filter { !applied.contains($0) }
         return MigrationState(database: name, applied: applied, pending: pending)
     }
@@ -77,7 +82,7 @@ extension Cluster {
             throw OperationError.refused(
                 "no shard owns slot \(slot)", next: "shardctl shard add NAME --endpoint …")
         }
-        let state = try await withShard(endpoint: shard.endpoint, name: shard.name) { connection in
+        let state = try await withShard(shard, of: topology) { connection in
             // The slot is computed by the shard, so the two hashes are compared as well.
             let row = try await connection.query(
                 "select state from shard.slots where slot = shard.slot_of($1) and slot = $2",
@@ -85,42 +90,5 @@ extension Cluster {
             return try row.first?.get(0, as: String.self) ?? "hashed to another slot"
         }
         return Location(slot: slot, shard: shard, stateAtShard: state)
-    }
-
-    /// One shard as the operator sees it.
-    public struct ShardStatus: Sendable {
-        public var shard: Shard
-        /// Slots by the catalog, and by the shard's own table; nil when it does not answer.
-        public var slots: Int
-        public var slotsAtShard: Int?
-        public var schemaVersion: Int?
-        public var problem: String?
-    }
-
-    /// Asks every shard.
-    public func status() async throws -> (topology: Topology, shards: [ShardStatus]) {
-        let topology = try await topology()
-        let counts = topology.slotCounts
-        var statuses: [ShardStatus] = []
-        for shard in topology.shards {
-            var status = ShardStatus(shard: shard, slots: counts[shard.id, default: 0])
-            do {
-                try await withShard(endpoint: shard.endpoint, name: shard.name) { connection in
-                    let row = try await connection.query(
-                        "select (select count(*) from shard.slots where state = 'active'), "
-                            + "(select coalesce(max(version), 0) from shard.migrations)",
-                        deadline: .now + .seconds(5))[0]
-                    status.slotsAtShard = try row.get(0)
-                    status.schemaVersion = try row.get(1)
-                }
-            } catch {
-                status.problem = "\(error)"
-            }
-            if let atShard = status.slotsAtShard, atShard != status.slots {
-                status.problem = "its own table says \(atShard) slots"
-            }
-            statuses.append(status)
-        }
-        return (topology, statuses)
     }
 }

@@ -6,6 +6,8 @@ public import ShardRouter
 public struct Cluster: Sendable {
     /// How long one operation may take.
     public static let patience = Duration.seconds(60)
+    /// How long the migrations of one database may take: they may rewrite or index big tables.
+    public static let migrationPatience = Duration.seconds(4 * 3_600)
 
     public let catalog: ConnectionSettings
     /// The folder with `catalog/` and `shard/`.
@@ -27,7 +29,7 @@ public struct Cluster: Sendable {
                 case .notInitialised:
                     throw OperationError.refused("\(error)", next: "shardctl init")
                 case .unreachable, .inconsistent:
-                    throw OperationError.failed("\(error)", next: "shardctl doctor")
+                    throw OperationError.failed("\(error)", next: "shardctl status")
                 }
             }
         }

@@ -1,6 +1,147 @@
-import Configuration
-import Hummingbird
-import HummingbirdCore
-import NIOWebSocket
+import ArgumentParser
+import FoundationEssentials
+import Glibc
+import Logging
 
-@main struct Main { static func main() {} }
+/// The command: reads the settings, then runs the program.
+@main
+struct Chatd: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "chatd",
+        abstract: "A chat server whose rooms live on PostgreSQL shards.",
+        discussion: """
+            Each setting is a flag, or else an environment variable, or else an entry of the \
+            configuration file (a JSON object; the names stand in quotes below), or else has its \
+            default.
+
+            Example:
+              chatd --catalog 'host=127.0.0.1 port=54320 dbname=catalog user=chatd'
+            """)
+
+    @Option(
+        help: ArgumentHelp(
+            "Where the catalog is, as libpq writes it. Needed. (SHARD_CATALOG, \"catalog\")",
+            valueName: "connection"))
+    var catalog: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Where to listen; IPv6 in brackets, port 0 takes a free one. \
+            (CHATD_BIND, "bind"; default: 127.0.0.1:8080)
+            """, valueName: "host:port"))
+    var bind: String?
+
+    @Option(
+        name: .customLong("redis-url"),
+        help: ArgumentHelp(
+            """
+            The Redis over which servers hear each other. \
+            (CHATD_REDIS_URL, "redisURL"; default: none, a single server)
+            """, valueName: "redis://host:port"))
+    var redisURL: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            How people prove who they are; 'open': not at all, they say a name. \
+            (CHATD_AUTH, "auth"; default: open)
+            """, valueName: "open"))
+    var auth: String?
+
+    @Flag(
+        help: """
+            Serve open authentication on addresses other machines can reach. \
+            (CHATD_ALLOW_OPEN=1, "allowOpen"; default: no)
+            """)
+    var allowOpen = false
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Web pages that may talk to this server beside its own, with commas between. \
+            (CHATD_ALLOWED_ORIGINS, "allowedOrigins"; default: none)
+            """, valueName: "https://host,…"))
+    var allowedOrigins: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            What clients are told this server is called. \
+            (CHATD_SERVER_NAME, "serverName"; default: the machine's name and the port)
+            """, valueName: "name"))
+    var serverName: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Where to keep the last known topology, for a start without the catalog. \
+            (CHATD_TOPOLOGY_FILE, "topologyFile"; default: a file in $XDG_STATE_HOME/chatd or \
+            ~/.local/state/chatd)
+            """, valueName: "file"))
+    var topologyFile: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            What goes to the log on standard error, from 'trace' to 'critical'. \
+            (CHATD_LOG_LEVEL, "logLevel"; default: info)
+            """, valueName: "level"))
+    var logLevel: String?
+
+    @Option(help: ArgumentHelp("A file with settings. (no default)", valueName: "file"))
+    var config: String?
+
+    func run() async throws {
+        let settings: ServerConfiguration
+        do throws(ConfigurationError) {
+            settings = try ServerConfiguration(
+                try sources(), hostName: Self.hostName(),
+                processID: ProcessInfo.processInfo.processIdentifier)
+        } catch {
+            Self.complain("\(error)")
+            throw ExitCode(error.exitCode)
+        }
+        LoggingSystem.bootstrap { label in
+            var handler = StreamLogHandler.standardError(label: label)
+            handler.logLevel = settings.logLevel
+            return handler
+        }
+        do throws(ProgramError) {
+            try await ChatProgram(configuration: settings, logger: Logger(label: "chatd")).run()
+        } catch {
+            Self.complain("\(error)")
+            throw ExitCode.failure
+        }
+    }
+
+    private func sources() throws(ConfigurationError) -> SettingSources {
+        var flags: [Setting: String] = [:]
+        flags[.catalog] = catalog
+        flags[.bind] = bind
+        flags[.redisURL] = redisURL
+        flags[.auth] = auth
+        flags[.allowOpen] = allowOpen ? "1" : nil
+        flags[.allowedOrigins] = allowedOrigins
+        flags[.serverName] = serverName
+        flags[.topologyFile] = topologyFile
+        flags[.logLevel] = logLevel
+        return SettingSources(
+            flags: flags, environment: ProcessInfo.processInfo.environment,
+            file: try config.map { path throws(ConfigurationError) in
+                try ConfigurationFile.read(path)
+            })
+    }
+
+    private static func hostName() -> String {
+        var bytes = [CChar](repeating: 0, count: 256)
+        guard gethostname(&bytes, bytes.count - 1) == 0 else { return "localhost" }
+        let name = bytes.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+        return String(decoding: name, as: UTF8.self)
+    }
+
+    private static func complain(_ message: String) {
+        let bytes = Array("chatd: \(message)\n".utf8)
+        _ = write(STDERR_FILENO, bytes, bytes.count)
+    }
+}

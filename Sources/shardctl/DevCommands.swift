@@ -2,29 +2,37 @@ import ArgumentParser
 import Foundation
 import ShardOperations
 
-/// Where the development cluster is.
+/// Where the development cluster is, and its shape.
 struct DevOptions: ParsableArguments {
     @Option(help: "The cluster's folder.") var dir = ".dev"
-    @Option(help: "The catalog's port; the shards follow.") var portBase = 54_320
-    @Option(help: "Redis' port.") var redisPort = 63_790
-    @Option(help: "How many shards, 1 to 26.") var shards = 3
+    @Option(help: "The catalog's port; the shards follow. (default: 54320)") var portBase: Int?
+    @Option(help: "Redis' port. (default: 63790)") var redisPort: Int?
+    @Option(help: "How many shards, 1 to 26. (default: 3)") var shards: Int?
 
     func validate() throws {
-        guard (1...26).contains(shards), (1...65_000).contains(portBase),
-            (1...65_535).contains(redisPort)
-        else { throw ValidationError("ports are 1–65535, shards 1–26") }
+        if let problem = layout(over: DevLayout()).problem { throw ValidationError(problem) }
     }
 
-    func cluster(_ migrations: URL) -> DevCluster {
-        DevCluster(
-            folder: URL(filePath: dir).standardizedFileURL, portBase: portBase,
-            redisPort: redisPort, shardCount: shards, migrations: migrations)
+    /// The cluster as it should be: what is in the folder, with what the options change.
+    func wanted(_ migrations: URL) throws -> DevCluster {
+        let known = try DevLayout.saved(in: URL(filePath: dir)) ?? DevLayout()
+        return cluster(layout(over: known), migrations)
     }
 
-    static func defaultCluster(_ migrations: URL) -> DevCluster {
-        DevCluster(
-            folder: URL(filePath: ".dev"), portBase: 54_320, redisPort: 63_790, shardCount: 3,
-            migrations: migrations)
+    /// The cluster that is in the folder; the options matter only where none was made.
+    func existing(_ migrations: URL) throws -> DevCluster {
+        let known = try DevLayout.saved(in: URL(filePath: dir)) ?? layout(over: DevLayout())
+        return cluster(known, migrations)
+    }
+
+    private func cluster(_ layout: DevLayout, _ migrations: URL) -> DevCluster {
+        DevCluster(folder: URL(filePath: dir), layout: layout, migrations: migrations)
+    }
+
+    private func layout(over known: DevLayout) -> DevLayout {
+        DevLayout(
+            portBase: portBase ?? known.portBase, redisPort: redisPort ?? known.redisPort,
+            shardCount: shards ?? known.shardCount)
     }
 }
 
@@ -44,7 +52,7 @@ struct Dev: AsyncParsableCommand {
 
         func run() async throws {
             try await common.report {
-                let cluster = dev.cluster(common.migrationsFolder)
+                let cluster = try dev.wanted(common.migrationsFolder)
                 let started = try await cluster.up()
                 return Report(
                     lines: [
@@ -62,6 +70,7 @@ struct Dev: AsyncParsableCommand {
                         "catalog": .text(cluster.catalog),
                         "chatdCatalog": .text(cluster.chatdCatalog),
                         "redis": .text(cluster.redisURL),
+                        "folder": .text(cluster.folder.path()),
                     ], next: "shardctl ring show")
             }
         }
@@ -70,22 +79,40 @@ struct Dev: AsyncParsableCommand {
     struct Down: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Stops the cluster; its data stays.",
-            discussion: "Example: shardctl dev down --only redis,shard-a")
+            discussion: """
+                Examples: shardctl dev down --only redis,shard-a
+                          shardctl dev down --wipe --yes
+                """)
 
         @OptionGroup var dev: DevOptions
         @Option(help: "Names, with commas between them.") var only: String?
+        @Flag(help: "Remove the data as well.") var wipe = false
+        @Flag(help: "Confirms --wipe.") var yes = false
         @OptionGroup var common: CommonOptions
+
+        func validate() throws {
+            if wipe, only != nil { throw ValidationError("--wipe removes the whole cluster") }
+        }
 
         func run() async throws {
             try await common.report {
+                let cluster = try dev.existing(common.migrationsFolder)
+                guard !wipe || yes else {
+                    throw OperationError.refused(
+                        "--wipe removes all data in \(cluster.folder.path())",
+                        next: "shardctl dev down --wipe --yes")
+                }
                 let names = only.map { Set($0.split(separator: ",").map(String.init)) }
-                let stopped = try await dev.cluster(common.migrationsFolder).down(only: names)
+                let stopped =
+                    try await wipe ? cluster.wipe() : cluster.down(only: names)
                 return Report(
                     lines: [
                         stopped.isEmpty
                             ? "nothing ran" : "stopped \(stopped.joined(separator: ", "))"
-                    ], json: ["stopped": .list(stopped.map { .text($0) })],
-                    next: "shardctl dev up")
+                    ] + (wipe ? ["removed the data in \(cluster.folder.path())"] : []),
+                    json: [
+                        "stopped": .list(stopped.map { .text($0) }), "wiped": .flag(wipe),
+                    ], next: "shardctl dev up")
             }
         }
     }
@@ -100,7 +127,7 @@ struct Dev: AsyncParsableCommand {
 
         func run() async throws {
             try await common.report {
-                let cluster = dev.cluster(common.migrationsFolder)
+                let cluster = try dev.existing(common.migrationsFolder)
                 let servers = cluster.servers
                 let isWhole = servers.allSatisfy { $0.pid != nil }
                 return Report(
@@ -110,7 +137,7 @@ struct Dev: AsyncParsableCommand {
                                 [
                                     server.name, "\(server.port)",
                                     server.pid.map { "\($0)" } ?? "-",
-                                    cluster.folder.appending(path: server.name).path(),
+                                    server.folder,
                                 ]
                             }),
                     json: [
@@ -120,6 +147,7 @@ struct Dev: AsyncParsableCommand {
                                     "name": .text(server.name), "port": .number(server.port),
                                     "running": .flag(server.pid != nil),
                                     "pid": server.pid.map { .number($0) } ?? .null,
+                                    "folder": .text(server.folder),
                                 ])
                             })
                     ], next: isWhole ? "shardctl status" : "shardctl dev up",

@@ -158,7 +158,9 @@ struct Psql: AsyncParsableCommand {
         let name = room == nil ? arguments.popFirst() : nil
         try await common.report {
             let settings = try await settings(name)
-            let all = ["psql", settings.connectionString] + arguments
+            // Everybody on this machine can read a command line, so the password is not on it.
+            if let password = settings["password"] { setenv("PGPASSWORD", password, 1) }
+            let all = ["psql", settings.withoutSecrets] + arguments
             var pointers = all.map { strdup($0) } + [nil]
             execvp("psql", &pointers)
             throw OperationError.failed("psql cannot be started", next: "scripts/bootstrap")

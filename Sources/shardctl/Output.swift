@@ -14,24 +14,53 @@ struct CommonOptions: ParsableArguments {
     @Flag(help: "Print one JSON object.")
     var json = false
 
+    /// `--migrations`, else the environment's, else the one here, else the one of the package that
+    /// this program was built from.
     var migrationsFolder: URL {
-        let environment = ProcessInfo.processInfo.environment
-        return URL(filePath: migrations ?? environment["SHARDCTL_MIGRATIONS"] ?? "migrations")
+        if let migrations { return URL(filePath: migrations) }
+        if let folder = ProcessInfo.processInfo.environment["SHARDCTL_MIGRATIONS"] {
+            return URL(filePath: folder)
+        }
+        let here = URL(filePath: "migrations")
+        guard !Self.holdsMigrations(here) else { return here }
+        var place = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
+        while place.pathComponents.count > 1 {
+            place.deleteLastPathComponent()
+            let folder = place.appending(path: "migrations")
+            if Self.holdsMigrations(folder) { return folder }
+        }
+        return here
+    }
+
+    private static func holdsMigrations(_ folder: URL) -> Bool {
+        FileManager.default.fileExists(atPath: folder.appending(path: "shard").path())
     }
 
     func cluster() throws -> Cluster {
-        Cluster(catalog: try ConnectionSettings(try catalogText()), migrations: migrationsFolder)
+        let text = try catalogText()
+        do throws(PostgresError) {
+            return Cluster(catalog: try ConnectionSettings(text), migrations: migrationsFolder)
+        } catch {
+            throw OperationError.refused("the catalog is \(error)", next: Self.example)
+        }
     }
+
+    private static let example =
+        "export SHARD_CATALOG='host=127.0.0.1 port=54320 user=postgres dbname=catalog'"
 
     private func catalogText() throws -> String {
         if let catalog { return catalog }
         if let catalog = ProcessInfo.processInfo.environment["SHARD_CATALOG"] { return catalog }
         if FileManager.default.fileExists(atPath: ".dev/catalog/PG_VERSION") {
-            return DevOptions.defaultCluster(migrationsFolder).catalog
+            FileHandle.standardError.write(
+                Data("shardctl: no catalog is named, so this is about the one in ./.dev\n".utf8))
+            let folder = URL(filePath: ".dev")
+            return DevCluster(
+                folder: folder, layout: try DevLayout.saved(in: folder) ?? DevLayout(),
+                migrations: migrationsFolder
+            ).catalog
         }
-        throw OperationError.refused(
-            "no catalog is named",
-            next: "export SHARD_CATALOG='host=127.0.0.1 port=54320 user=postgres dbname=catalog'")
+        throw OperationError.refused("no catalog is named", next: Self.example)
     }
 
     /// Runs a command's work and prints its outcome for people or for programs.
@@ -45,7 +74,7 @@ struct CommonOptions: ParsableArguments {
             throw fail(error)
         }
         if json {
-            print(try Self.encoded(report.json))
+            print(encoded(report.json))
         } else {
             print(report.lines.joined(separator: "\n"))
             print("next: \(report.next)")
@@ -53,33 +82,40 @@ struct CommonOptions: ParsableArguments {
         if report.exitCode != 0 { throw ExitCode(report.exitCode) }
     }
 
-    private func fail(_ error: any Error) -> ExitCode {
+    private func fail(_ error: any Error) -> any Error {
+        if error is ValidationError { return error }
         let operation =
             error as? OperationError ?? .failed("\(error)", next: "shardctl status")
         let isRefused = operation.kind == .refused
         if json {
-            let object: [String: JSONValue] = [
-                "error": .object([
-                    "code": .text(isRefused ? "refused" : "failed"),
-                    "message": .text(operation.description), "next": .text(operation.next),
-                ])
-            ]
-            do {
-                print(try Self.encoded(object))
-            } catch {
-                print("{}")
-            }
+            printError(
+                code: isRefused ? "refused" : "failed", message: operation.description,
+                next: operation.next)
         } else {
             let text = "shardctl: \(operation.description)\nnext: \(operation.next)\n"
             FileHandle.standardError.write(Data(text.utf8))
         }
         return ExitCode(isRefused ? 2 : 1)
     }
+}
 
-    private static func encoded(_ object: [String: JSONValue]) throws -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+/// Tells a program why nothing came of it.
+func printError(code: String, message: String, next: String) {
+    print(
+        encoded([
+            "error": .object([
+                "code": .text(code), "message": .text(message), "next": .text(next),
+            ])
+        ]))
+}
+
+private func encoded(_ object: [String: JSONValue]) -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    do {
         return String(decoding: try encoder.encode(object), as: UTF8.self)
+    } catch {
+        preconditionFailure("texts, whole numbers and flags can be written as JSON: \(error)")
     }
 }
 

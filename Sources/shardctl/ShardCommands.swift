@@ -42,15 +42,17 @@ struct ShardCommands: AsyncParsableCommand {
 
         func run() async throws {
             try await common.report {
-                let (shard, slots) = try await ShardAdding(
+                let outcome = try await ShardAdding(
                     cluster: try common.cluster(), name: name, endpoint: endpoint, weight: weight
                 ).run()
+                var json = fields(of: outcome.shard, outcome.slots)
+                json["id"] = .number(outcome.shard.id.number)
+                json["state"] = .text(ShardState.active.rawValue)
+                json["warnings"] = .list(outcome.warnings.map { .text($0) })
                 return Report(
-                    lines: ["shard \(name) owns \(slots) slots"],
-                    json: [
-                        "name": .text(name), "id": .number(shard.id.number),
-                        "slots": .number(slots),
-                    ], next: "shardctl ring show")
+                    lines: ["shard \(name) owns \(outcome.slots) slots"]
+                        + outcome.warnings.map { "warning: \($0)" },
+                    json: json, next: "shardctl ring show")
             }
         }
     }

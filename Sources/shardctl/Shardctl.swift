@@ -16,4 +16,24 @@ struct Shardctl: AsyncParsableCommand {
             Init.self, Dev.self, ShardCommands.self, RingCommands.self, RoomCommands.self,
             Migrate.self, Status.self, Psql.self,
         ])
+
+    /// Wrong usage is one JSON object too, for those who asked for JSON.
+    static func main() async {
+        do {
+            var command = try parseAsRoot()
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+        } catch {
+            let isUsage = exitCode(for: error) == .validationFailure
+            if isUsage, CommandLine.arguments.contains("--json") {
+                printError(
+                    code: "usage", message: message(for: error), next: "shardctl --help")
+                Self.exit(withError: ExitCode.validationFailure)
+            }
+            exit(withError: error)
+        }
+    }
 }

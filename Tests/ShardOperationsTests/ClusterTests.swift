@@ -73,29 +73,8 @@ import Testing
         }
 
         #expect(failure?.kind == .refused)
-        #expect(failure?.next == "shardctl plan")
+        #expect(failure?.next.hasPrefix("shardctl plan --add") ?? false)
         #expect(try await cluster.topology() == before)
-    }
-
-    @Test func `an addition that was cut off goes on when it is repeated`() async throws {
-        let (cluster, catalog, servers) = try await makeCluster(shards: 2)
-        defer { withExtendedLifetime((catalog, servers)) {} }
-        _ = try await add(cluster, "one", servers[0])
-        // Cut off after the old owner let go: the new one owns nothing, the catalog knows nothing.
-        let two = "host=127.0.0.1 port=\(servers[1].port) dbname=postgres"
-        try await run(
-            catalog, "insert into catalog.shards (name, endpoint) values ('two', '\(two)')")
-        try await run(
-            servers[0],
-            """
-            update shard.slots set state = 'moved', epoch = 2, moved_to = 2 where slot >= 8192
-            """)
-
-        let taken = try await add(cluster, "two", servers[1])
-
-        #expect(taken == 8_192)
-        let (_, shards) = try await cluster.status()
-        #expect(shards.allSatisfy { $0.problem == nil && $0.slots == 8_192 })
     }
 
     @Test func `what cannot be a shard is refused`() async throws {

@@ -1,259 +1,151 @@
 public import Foundation
 import Glibc
 import Postgres
-import ShardRouter
 
 /// A throw-away cluster of real servers below one folder: a catalog, shards and Redis.
 ///
 /// Everybody on this machine may connect without a password (127.0.0.1 only): it is for
-/// development.
+/// development. The data is durable; a later start finds it again.
 public struct DevCluster: Sendable {
     /// One server of the cluster.
     public struct Server: Sendable, Equatable {
         public var name: String
         public var port: Int
         public var isRedis: Bool
+        public var folder: String
         /// The process, when it runs.
         public var pid: Int?
     }
 
     public let folder: URL
-    public let portBase: Int
-    public let redisPort: Int
-    public let shardCount: Int
+    public let layout: DevLayout
     let migrations: URL
 
-    /// - Parameter shardCount: 1 … 26: `shard-a`, `shard-b` …
-    public init(folder: URL, portBase: Int, redisPort: Int, shardCount: Int, migrations: URL) {
-        self.folder = folder
-        self.portBase = portBase
-        self.redisPort = redisPort
-        self.shardCount = shardCount
+    public init(folder: URL, layout: DevLayout, migrations: URL) {
+        self.folder = URL(filePath: ServerProcess.realPath(folder.standardizedFileURL.path()))
+        self.layout = layout
         self.migrations = migrations
     }
 
     /// The operator's connection to the catalog.
-    public var catalog: String { connection(port: portBase, user: "postgres", database: "catalog") }
+    public var catalog: String {
+        connection(port: layout.portBase, user: "postgres", database: "catalog")
+    }
 
     /// chatd's connection to the catalog: it may read and append, and no more.
     public var chatdCatalog: String {
-        connection(port: portBase, user: "chatd", database: "catalog")
+        connection(port: layout.portBase, user: "chatd", database: "catalog")
     }
 
-    public var redisURL: String { "redis://127.0.0.1:\(redisPort)" }
+    public var redisURL: String { "redis://127.0.0.1:\(layout.redisPort)" }
 
+    /// The catalog, the shards and Redis, with what runs of them now.
     public var servers: [Server] {
-        let shards = (0..<shardCount).map { index in
-            ("shard-\(Character(Unicode.Scalar(UInt8(97 + index))))", portBase + 1 + index, false)
+        let shards = (0..<layout.shardCount).map { index in
+            (
+                "shard-\(Character(Unicode.Scalar(UInt8(97 + index))))",
+                layout.portBase + 1 + index, false
+            )
         }
-        return ([("catalog", portBase, false)] + shards + [("redis", redisPort, true)]).map {
-            Server(name: $0.0, port: $0.1, isRedis: $0.2, pid: pid(of: $0.0, isRedis: $0.2))
+        let all = [("catalog", layout.portBase, false)] + shards
+        return (all + [("redis", layout.redisPort, true)]).map { name, port, isRedis in
+            let path = path(name)
+            let pid = ServerProcess.pid(
+                file: path + (isRedis ? "/redis.pid" : "/postmaster.pid"), folder: path,
+                mark: isRedis ? "127.0.0.1:\(port)" : path)
+            return Server(name: name, port: port, isRedis: isRedis, folder: path, pid: pid)
         }
     }
 
     /// Starts what does not run, and makes the cluster ready for chatd.
     ///
     /// - Returns: the names of the servers that were started.
+    /// - Throws: ``OperationError``; then whatever was started by this call is stopped again.
     public func up() async throws -> [String] {
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        var started: [String] = []
-        for server in servers where server.pid == nil {
-            if isListening(server.port) {
-                throw OperationError.refused(
-                    "port \(server.port) (\(server.name)) is used by another program",
-                    next: "stop it, or choose others: shardctl dev up --port-base 55000 "
-                        + "--redis-port 63800")
-            }
-            if server.isRedis {
-                try await startRedis(server)
-            } else {
-                try await startPostgres(server)
-            }
-            started.append(server.name)
+        if let problem = layout.problem {
+            throw OperationError.refused(problem, next: "shardctl dev up --help")
         }
-        try await prepare()
-        return started
+        if let saved = try DevLayout.saved(in: folder), let why = layout.refusal(from: saved) {
+            throw OperationError.refused(
+                why, next: "use that, another --dir, or: shardctl dev down --wipe --yes")
+        }
+        let place = DevCluster(
+            folder: try await enterableFolder(), layout: layout, migrations: migrations)
+        return try await place.startMissing()
+    }
+
+    private func startMissing() async throws -> [String] {
+        let missing = servers.filter { $0.pid == nil }
+        try checkPorts(missing)
+        // A new cluster is known from the first moment; a change of an old one when it worked.
+        if try DevLayout.saved(in: folder) == nil { try layout.save(in: folder) }
+        do {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for server in missing {
+                    group.addTask {
+                        try await server.isRedis ? startRedis(server) : startPostgres(server)
+                    }
+                }
+                try await group.waitForAll()
+            }
+            try await prepare()
+            try layout.save(in: folder)
+        } catch {
+            if !missing.isEmpty { _ = try await down(only: Set(missing.map(\.name))) }
+            throw error
+        }
+        return missing.map(\.name)
+    }
+
+    private func checkPorts(_ missing: [Server]) throws {
+        for server in missing where ServerProcess.isListening(server.port) {
+            let owner = ServerProcess.owner(ofPort: server.port) ?? "another program"
+            throw OperationError.refused(
+                "port \(server.port) (\(server.name)) is used by \(owner); nothing was started",
+                next: "stop it, or choose others: shardctl dev up --port-base 55000 "
+                    + "--redis-port 63800")
+        }
     }
 
     /// Stops the servers, or those of `names`; returns the names of those that ran.
     public func down(only names: Set<String>? = nil) async throws -> [String] {
-        var stopped: [String] = []
-        for server in servers where names?.contains(server.name) ?? true {
-            guard let pid = server.pid else { continue }
-            kill(pid_t(pid), server.isRedis ? SIGTERM : SIGINT)
-            let limit = ContinuousClock.now + .seconds(20)
-            while isAlive(pid) {
+        let all = servers
+        if let unknown = names?.subtracting(all.map(\.name)).min() {
+            throw OperationError.refused(
+                "the cluster has no server '\(unknown)'", next: "shardctl dev status")
+        }
+        let running = all.filter { $0.pid != nil && names?.contains($0.name) ?? true }
+        for case let (server, pid?) in running.map({ ($0, $0.pid) }) {
+            kill(pid_t(pid), server.isRedis ? SIGTERM : SIGINT)  // SIGINT: PostgreSQL's "fast".
+        }
+        let limit = ContinuousClock.now + .seconds(30)
+        for case let (server, pid?) in running.map({ ($0, $0.pid) }) {
+            while servers.contains(where: { $0.name == server.name && $0.pid == pid }) {
                 guard ContinuousClock.now < limit else {
-                    throw OperationError.failed("\(server.name) (process \(pid)) does not end")
+                    throw OperationError.failed(
+                        "\(server.name) (process \(pid)) does not end", next: "kill \(pid)")
                 }
                 try await Task.sleep(for: .milliseconds(20))
             }
-            stopped.append(server.name)
+        }
+        return running.map(\.name)
+    }
+
+    /// Stops everything and removes its data: the servers' folders and chatd's beside them.
+    public func wipe() async throws -> [String] {
+        let stopped = try await down()
+        guard FileManager.default.fileExists(atPath: folder.path()) else { return stopped }
+        let own = servers.flatMap { [$0.name, "\($0.name).new", "\($0.name).initdb.log"] }
+        for name in try FileManager.default.contentsOfDirectory(atPath: folder.path())
+        where own.contains(name) || name.hasPrefix("chatd-") || name == "cluster.json" {
+            try FileManager.default.removeItem(at: folder.appending(path: name))
         }
         return stopped
     }
 
-    private func path(_ name: String) -> String { folder.appending(path: name).path() }
+    func path(_ name: String) -> String { folder.appending(path: name).path() }
 
-    private func connection(port: Int, user: String, database: String) -> String {
+    func connection(port: Int, user: String, database: String) -> String {
         "host=127.0.0.1 port=\(port) user=\(user) dbname=\(database)"
-    }
-
-    private func startPostgres(_ server: Server) async throws {
-        let binaries = try binaries()
-        let path = path(server.name)
-        if !FileManager.default.fileExists(atPath: "\(path)/PG_VERSION") {
-            // Made beside its place and renamed, so that a half-made folder is never taken for one.
-            let new = quoted(path + ".new")
-            try await shell("rm -rf \(new) && mkdir -p \(new)")
-            if getuid() == 0 { try await shell("chown postgres: \(new)") }
-            try await asServer(
-                "\(quoted(binaries + "/initdb")) -D \(new) -U postgres -A trust -E UTF8 "
-                    + "--locale=C.UTF-8 >/dev/null 2>&1")
-            try await shell("mv \(new) \(quoted(path))")
-        }
-        let settings = [
-            "listen_addresses=127.0.0.1", "unix_socket_directories=", "wal_level=logical",
-            "max_replication_slots=64", "max_wal_senders=64", "max_worker_processes=64",
-            "max_logical_replication_workers=32", "wal_retrieve_retry_interval=100ms",
-            "max_slot_wal_keep_size=4GB", "max_connections=100", "shared_buffers=64MB",
-        ].map { "-c \($0)" }.joined(separator: " ")
-        do {
-            try await asServer(
-                "\(quoted(binaries + "/pg_ctl")) -D \(quoted(path)) -l \(quoted(path + "/server.log")) "
-                    + "-w -t 60 -o \(quoted("-p \(server.port) \(settings)")) start >/dev/null")
-        } catch {
-            throw OperationError.failed(
-                "\(server.name) does not start", next: "read \(path)/server.log")
-        }
-    }
-
-    private func startRedis(_ server: Server) async throws {
-        let path = path(server.name)
-        try await shell(
-            "mkdir -p \(quoted(path)) && redis-server --bind 127.0.0.1 --port \(server.port) "
-                + "--daemonize yes --dir \(quoted(path)) --pidfile \(quoted(path + "/redis.pid")) "
-                + "--logfile \(quoted(path + "/server.log")) --save '' --appendonly no >/dev/null")
-    }
-
-    /// PostgreSQL refuses root; its user must be able to enter the folder.
-    private func asServer(_ command: String) async throws {
-        guard getuid() == 0 else { return try await shell(command) }
-        let prefix = "setpriv --reuid=postgres --regid=postgres --init-groups"
-        do {
-            try await shell("\(prefix) test -x \(quoted(folder.path()))")
-        } catch {
-            throw OperationError.refused(
-                "PostgreSQL refuses root, and its user postgres cannot enter \(folder.path())",
-                next: "choose another folder: shardctl dev up --dir /var/tmp/dev")
-        }
-        try await shell("cd / && \(prefix) \(command)")
-    }
-
-    private func binaries() throws -> String {
-        let root = "/usr/lib/postgresql"
-        let known =
-            FileManager.default.fileExists(atPath: root)
-            ? try FileManager.default.contentsOfDirectory(atPath: root) : []
-        guard let newest = known.compactMap({ Int($0) }).max() else {
-            throw OperationError.failed(
-                "there is no PostgreSQL server on this machine", next: "scripts/bootstrap")
-        }
-        return "\(root)/\(newest)/bin"
-    }
-
-    /// The process in the pid file, when it lives.
-    private func pid(of name: String, isRedis: Bool) -> Int? {
-        let file = path(name) + (isRedis ? "/redis.pid" : "/postmaster.pid")
-        guard
-            let text = FileManager.default.contents(atPath: file)
-                .flatMap({ String(data: $0, encoding: .utf8) }),
-            let pid = text.split(separator: "\n").first.flatMap({ Int($0) }),
-            isAlive(pid)
-        else { return nil }
-        return pid
-    }
-
-    /// A process that has ended may wait for a while until its parent takes notice.
-    private func isAlive(_ pid: Int) -> Bool {
-        guard kill(pid_t(pid), 0) == 0,
-            let status = FileManager.default.contents(atPath: "/proc/\(pid)/stat")
-        else { return false }
-        return !String(decoding: status, as: UTF8.self).contains(") Z ")
-    }
-
-    private func isListening(_ port: Int) -> Bool {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(descriptor) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = UInt16(port).bigEndian
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        let length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        return withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                Glibc.connect(descriptor, $0, length) == 0
-            }
-        }
-    }
-
-    /// Databases, roles, catalog, shards: whatever of it is missing.
-    private func prepare() async throws {
-        for server in servers where !server.isRedis {
-            try await makeDatabase(server.name == "catalog" ? "catalog" : "chat", on: server)
-        }
-        let cluster = Cluster(
-            catalog: try ConnectionSettings(catalog), migrations: migrations)
-        do {
-            _ = try await cluster.initialise()
-        } catch let error as OperationError where error.kind == .refused {
-            // There is one already: this is not the first time.
-            _ = try await cluster.topology()
-        }
-        _ = try await cluster.migrate(isApplying: true)
-        let known = try await cluster.topology().shards.filter { $0.state == .active }
-        for server in servers where !server.isRedis && server.name != "catalog" {
-            guard !known.contains(where: { $0.name == server.name }) else { continue }
-            _ = try await ShardAdding(
-                cluster: cluster, name: server.name,
-                endpoint: "host=127.0.0.1 port=\(server.port) dbname=chat", weight: 1
-            ).run()
-        }
-        for server in servers where !server.isRedis {
-            try await makeLogin(on: server)
-        }
-    }
-
-    private func makeDatabase(_ name: String, on server: Server) async throws {
-        try await withServer(server) { connection, deadline in
-            let rows = try await connection.query(
-                "select 1 from pg_database where datname = $1", [name], deadline: deadline)
-            if rows.isEmpty {
-                try await connection.script("create database \(name)", deadline: deadline)
-            }
-        }
-    }
-
-    private func makeLogin(on server: Server) async throws {
-        try await withServer(server) { connection, deadline in
-            let rows = try await connection.query(
-                "select 1 from pg_roles where rolname = 'chatd'", deadline: deadline)
-            if rows.isEmpty {
-                try await connection.script(
-                    "create role chatd login in role chat_app", deadline: deadline)
-            }
-        }
-    }
-
-    private func withServer(
-        _ server: Server,
-        _ body: (PostgresConnection, ContinuousClock.Instant) async throws -> Void
-    ) async throws {
-        let deadline = ContinuousClock.now + .seconds(30)
-        let settings = try ConnectionSettings(
-            self.connection(port: server.port, user: "postgres", database: "postgres"))
-        let connection = try await PostgresConnection.connect(settings, deadline: deadline)
-        defer { connection.close() }
-        try await body(connection, deadline)
     }
 }

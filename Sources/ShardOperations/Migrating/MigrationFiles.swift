@@ -8,12 +8,17 @@ public struct Migration: Sendable, Equatable {
     public var sql: String
     /// The chained sum of this file and all before it.
     public var checksum: String
+    public var directives: MigrationDirectives
 
-    public init(version: Int, title: String, sql: String, checksum: String) {
+    public init(
+        version: Int, title: String, sql: String, checksum: String,
+        directives: MigrationDirectives = MigrationDirectives()
+    ) {
         self.version = version
         self.title = title
         self.sql = sql
         self.checksum = checksum
+        self.directives = directives
     }
 }
 
@@ -40,14 +45,16 @@ public struct MigrationFiles: Sendable {
                 throw refused("two files have version \(version): \(name)")
             }
             let sql = try text(of: name)
-            if let directive = sql.split(separator: "\n").first, directive.hasPrefix("-- shardctl:")
-            {
-                throw refused("\(name): this version does not know directives: \(directive)")
+            let directives: MigrationDirectives
+            do throws(MigrationDirectives.Problem) {
+                directives = try MigrationDirectives(sql: sql)
+            } catch {
+                throw refused("\(name): \(error)")
             }
             migrations.append(
                 Migration(
                     version: version, title: String(name.dropFirst(5).dropLast(7)), sql: sql,
-                    checksum: sum))
+                    checksum: sum, directives: directives))
         }
         return migrations
     }

@@ -11,6 +11,9 @@ public enum SchemaKind: String, Sendable {
 public struct Migrator: Sendable {
     /// An advisory lock of our own: two runs on one database take turns.
     static let lock: Int64 = 0x7368_6172_6463_746c
+    /// How often a file is tried whose locks are not free, and the pause after the first time.
+    static let attempts = 5
+    static let pause = Duration.milliseconds(200)
 
     public let kind: SchemaKind
     public let migrations: [Migration]
@@ -21,22 +24,40 @@ public struct Migrator: Sendable {
     }
 
     /// The versions that `connection`'s database has; empty for a new one.
+    ///
+    /// - Throws: a refusal when one of them is not what the files say.
     public func applied(
         _ connection: PostgresConnection, deadline: ContinuousClock.Instant
     ) async throws -> [Int] {
+        let history: [(version: Int, checksum: String)]
         do throws(PostgresError) {
             let rows = try await connection.query(
                 Statement(
                     "select version, checksum from \(kind.rawValue).migrations order by version",
                     isPrepared: false), deadline: deadline)
-            var versions: [Int] = []
-            for row in rows { versions.append(try row.get(0)) }
-            return versions
+            var read: [(Int, String)] = []
+            for row in rows { read.append((try row.get(0), try row.get(1))) }
+            history = read
         } catch {
             // No such schema or table: nothing was applied yet.
             if ["3F000", "42P01"].contains(error.sqlState) { return [] }
             throw OperationError.failed("cannot read the history of migrations: \(error)")
         }
+        for (version, checksum) in history {
+            guard let file = migrations.first(where: { $0.version == version }) else {
+                throw OperationError.refused(
+                    "the database has \(kind.rawValue) migration \(version), which is not in the "
+                        + "files", next: "use the files of the newer release")
+            }
+            guard file.checksum == checksum else {
+                throw OperationError.refused(
+                    "\(kind.rawValue) migration \(version) (\(file.title)) was edited after it was "
+                        + "applied to this database",
+                    next: "restore the file, and write the change into a new one: "
+                        + "shardctl migrate new TITLE")
+            }
+        }
+        return history.map(\.version)
     }
 
     /// Applies what is missing.
@@ -47,13 +68,6 @@ public struct Migrator: Sendable {
     ) async throws -> [Int] {
         try await takeLock(connection, deadline: deadline)
         let done = try await applied(connection, deadline: deadline)
-        if let unknown = done.first(where: { version in
-            !migrations.contains { $0.version == version }
-        }) {
-            throw OperationError.refused(
-                "the database has \(kind.rawValue) migration \(unknown), which is not in the files",
-                next: "use the files of the newer release")
-        }
         var now: [Int] = []
         for migration in migrations where !done.contains(migration.version) {
             guard migration.version > (done.last ?? 0) else {
@@ -72,21 +86,44 @@ public struct Migrator: Sendable {
     private func takeLock(
         _ connection: PostgresConnection, deadline: ContinuousClock.Instant
     ) async throws {
+        let limit = min(deadline, .now + Cluster.patience)
         while true {
             let row = try await connection.query(
                 "select pg_try_advisory_lock($1)", [Self.lock], deadline: deadline)[0]
             if try row.get(0, as: Bool.self) { return }
-            guard ContinuousClock.now + .milliseconds(100) < deadline else {
-                throw OperationError.failed("another migration of this database does not end")
+            guard ContinuousClock.now + .milliseconds(100) < limit else {
+                throw OperationError.failed(
+                    "another migration of this database does not end",
+                    next: "shardctl migrate status")
             }
             try await Task.sleep(for: .milliseconds(100))
         }
     }
 
+    /// Tries again when a lock is not free in time: waiting for it would queue everybody else.
     private func apply(
         _ migration: Migration, _ connection: PostgresConnection,
         deadline: ContinuousClock.Instant
     ) async throws {
+        for attempt in 1... {
+            do throws(PostgresError) {
+                return try await applyOnce(migration, connection, deadline: deadline)
+            } catch {
+                guard error.sqlState == "55P03", attempt < Self.attempts else {
+                    throw OperationError.failed(
+                        "\(kind.rawValue) migration \(migration.version) (\(migration.title)) "
+                            + "failed and was rolled back: \(error)",
+                        next: "shardctl migrate status")
+                }
+            }
+            try await Task.sleep(for: Self.pause * attempt)
+        }
+    }
+
+    private func applyOnce(
+        _ migration: Migration, _ connection: PostgresConnection,
+        deadline: ContinuousClock.Instant
+    ) async throws(PostgresError) {
         // The titles and sums are plain by the rules for file names and hexadecimal digits.
         let history = """
 
@@ -95,17 +132,16 @@ public struct Migrator: Sendable {
                 (extract(epoch from clock_timestamp() - now()) * 1000)::bigint);
             commit;
             """
+        let lockTimeout = migration.directives.lockTimeoutMilliseconds
         do throws(PostgresError) {
             try await connection.script(
-                "begin; set local lock_timeout = '2s';\n" + migration.sql + history,
+                "begin; set local lock_timeout = \(lockTimeout);\n" + migration.sql + history,
                 deadline: deadline)
         } catch {
             if connection.isInTransaction {
                 _ = try await connection.query("rollback", deadline: deadline)
             }
-            throw OperationError.failed(
-                "\(kind.rawValue) migration \(migration.version) (\(migration.title)) failed and "
-                    + "was rolled back: \(error)", next: "shardctl migrate status")
+            throw error
         }
     }
 }

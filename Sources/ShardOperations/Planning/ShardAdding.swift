@@ -7,10 +7,26 @@ public import ShardRouter
 /// Every step can be repeated: an addition that was cut off goes on when it is called again.
 /// The slots leave their old owners before the new one has them, so no two shards own one.
 public struct ShardAdding: Sendable {
+    /// What was done and is durable; the work may be cut off after each of these.
+    enum Step: Sendable, CaseIterable {
+        case listed, initialised, oneOwnerLetGo, ownersLetGo, owned, published
+    }
+
+    /// What became of it.
+    public struct Outcome: Sendable {
+        public var shard: Shard
+        /// How many slots it took over.
+        public var slots: Int
+        /// What works now but will stand in the way of moves.
+        public var warnings: [String]
+    }
+
     let cluster: Cluster
     let name: String
     let endpoint: String
     let weight: Int
+    /// Called after each step; tests cut the work off by throwing.
+    var reached: @Sendable (Step) throws -> Void = { _ in }
 
     public init(cluster: Cluster, name: String, endpoint: String, weight: Int) {
         self.cluster = cluster
@@ -19,23 +35,27 @@ public struct ShardAdding: Sendable {
         self.weight = weight
     }
 
-    /// - Returns: the shard, and how many slots it took over.
-    /// - Throws: ``OperationError``; a refusal changed nothing.
-    public func run() async throws -> (shard: Shard, slots: Int) {
+    /// - Throws: ``OperationError``; a refusal moved nothing.
+    public func run() async throws -> Outcome {
         try check()
         let deadline = ContinuousClock.now + Cluster.patience
         return try await cluster.withCatalog { catalog in
             try await lock(catalog, deadline: deadline)
             let before = try await topology(catalog, deadline)
-            try await checkEmpty(before, isResuming: before.shard(named: name) != nil)
-            try await prepare(catalog, before, deadline)
+            try checkPlace(before)
+            if before.shard(named: name) == nil {
+                try await checkEmpty(before)
+                try await list(catalog, before, deadline)
+            }
+            try reached(.listed)
             let topology = try await topology(catalog, deadline)
             guard let shard = topology.shard(named: name) else {
                 throw OperationError.failed("the catalog lost the new shard")
             }
-            try await initialise(shard, topology, deadline)
+            let warnings = try await initialise(shard, topology, deadline)
+            try reached(.initialised)
             let slots = try await claim(shard, topology, catalog, deadline)
-            return (shard, slots)
+            return Outcome(shard: shard, slots: slots, warnings: warnings)
         }
     }
 
@@ -91,13 +111,18 @@ public struct ShardAdding: Sendable {
         }
     }
 
-    /// With stored rooms, slots change their shard by a move only.
-    private func checkEmpty(_ topology: Topology, isResuming: Bool) async throws {
+    /// The name and the endpoint are free, or belong to this addition, cut off before.
+    private func checkPlace(_ topology: Topology) throws {
         if let known = topology.shard(named: name) {
             guard known.endpoint == endpoint, known.state == .joining else {
                 throw OperationError.refused(
                     "there is a shard \(name) already, at \(known.endpoint)",
                     next: "shardctl shard show \(name)")
+            }
+            guard known.weight == weight else {
+                throw OperationError.refused(
+                    "the addition of \(name) began with weight \(known.weight)",
+                    next: "repeat it with --weight \(known.weight)")
             }
         }
         if let taken = topology.shards.first(where: { $0.endpoint == endpoint && $0.name != name })
@@ -106,26 +131,31 @@ public struct ShardAdding: Sendable {
                 "shard \(taken.name) has this endpoint already",
                 next: "shardctl shard show \(taken.name)")
         }
-        guard !isResuming else { return }
-        for shard in topology.shards where shard.state != .retired {
-            let hasRooms = try await cluster.withShard(endpoint: shard.endpoint, name: shard.name) {
+    }
+
+    /// With stored rooms, slots change their shard by a move only.
+    private func checkEmpty(_ topology: Topology) async throws {
+        for shard in topology.shards where shard.state == .active || shard.state == .draining {
+            let hasRooms = try await cluster.withShard(shard, of: topology) {
                 try await $0.query(
                     "select exists (select from public.rooms)",
                     deadline: .now + Cluster.patience)[0].get(0, as: Bool.self)
             }
-            if hasRooms {
-                throw OperationError.refused(
-                    "shard \(shard.name) holds rooms, so slots can only change their shard by "
-                        + "moves, which this version cannot do yet", next: "shardctl plan")
-            }
+            if hasRooms { throw Self.refusedForRooms(shard.name) }
         }
     }
 
+    static func refusedForRooms(_ name: String) -> OperationError {
+        .refused(
+            "shard \(name) holds rooms. Stored rooms change their shard by moves only, and this "
+                + "version cannot move rooms yet: add shards before the first message",
+            next: "shardctl plan --add, in a version that moves rooms")
+    }
+
     /// The row of the shard, as `joining`.
-    private func prepare(
+    private func list(
         _ catalog: PostgresConnection, _ topology: Topology, _ deadline: ContinuousClock.Instant
     ) async throws {
-        guard topology.shard(named: name) == nil else { return }
         try await cluster.withShard(endpoint: endpoint, name: name) { connection in
             try await checkServer(connection, topology, deadline)
         }
@@ -170,11 +200,13 @@ public struct ShardAdding: Sendable {
     }
 
     /// Schema and identity.
+    ///
+    /// - Returns: warnings about the server's settings.
     private func initialise(
         _ shard: Shard, _ topology: Topology, _ deadline: ContinuousClock.Instant
-    ) async throws {
+    ) async throws -> [String] {
         let migrator = try cluster.migrator(.shard)
-        try await cluster.withShard(endpoint: endpoint, name: name) { connection in
+        return try await cluster.withShard(endpoint: endpoint, name: name) { connection in
             _ = try await migrator.up(connection, deadline: deadline)
             let answers = try await connection.pipeline(
                 [
@@ -183,12 +215,19 @@ public struct ShardAdding: Sendable {
                             + "values ($1, $2::int8::int4, $3) on conflict do nothing",
                         [topology.clusterID, shard.id.number, topology.seed]),
                     Statement(
-                        "select cluster_id = $1 and shard_id = $2 from shard.identity",
-                        [topology.clusterID, shard.id.number]),
+                        "select cluster_id = $1 and shard_id = $2 and seed = $3, "
+                            + "current_setting('wal_level') from shard.identity",
+                        [topology.clusterID, shard.id.number, topology.seed]),
                 ], deadline: deadline)
             guard try answers[1][0].get(0, as: Bool.self) else {
                 throw refused("it has the identity of another shard")
             }
+            let level = try answers[1][0].get(1, as: String.self)
+            guard level != "logical" else { return [] }
+            return [
+                "wal_level is \(level): rooms cannot be moved from or to \(name) before it is "
+                    + "'logical' (a restart of that server)"
+            ]
         }
     }
 }

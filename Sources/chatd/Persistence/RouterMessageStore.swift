@@ -4,6 +4,8 @@ import ShardRouter
 /// The shards as chatd's store.
 struct RouterMessageStore: MessageStore {
     let router: ShardRouter
+    /// Asked for its health only: the router itself goes on without it.
+    let catalog: ConnectionSettings
 
     func store(_ message: Message, patience: Duration) async throws(WriteError) -> Receipt {
         try await router.store(message, patience: patience)
@@ -17,17 +19,30 @@ struct RouterMessageStore: MessageStore {
     }
 
     func health(patience: Duration) async -> StoreHealth {
+        async let catalog = catalogHealth(patience: patience)
         let outcomes = await router.forEachShard(patience: patience) { _, shard in
             _ = try await shard.query("select 1")
         }
-        return StoreHealth(
-            parts: outcomes.map { shard, outcome in
-                switch outcome {
-                case .success:
-                    StoreHealth.Part(name: shard.name, isReachable: true, reason: "")
-                case .failure(let error):
-                    StoreHealth.Part(name: shard.name, isReachable: false, reason: "\(error)")
-                }
-            })
+        let shards = outcomes.map { shard, outcome in
+            switch outcome {
+            case .success:
+                StoreHealth.Part(name: shard.name, isReachable: true, reason: "")
+            case .failure(let error):
+                StoreHealth.Part(name: shard.name, isReachable: false, reason: "\(error)")
+            }
+        }
+        return StoreHealth(parts: [await catalog] + shards)
+    }
+
+    private func catalogHealth(patience: Duration) async -> StoreHealth.Part {
+        let deadline = ContinuousClock.now + patience
+        do throws(PostgresError) {
+            let connection = try await PostgresConnection.connect(catalog, deadline: deadline)
+            defer { connection.close() }
+            _ = try await connection.query("select 1", deadline: deadline)
+            return StoreHealth.Part(name: "catalog", isReachable: true, reason: "")
+        } catch {
+            return StoreHealth.Part(name: "catalog", isReachable: false, reason: "\(error)")
+        }
     }
 }

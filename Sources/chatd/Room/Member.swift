@@ -1,6 +1,11 @@
 import NIOCore
 import Synchronization
 
+/// One socket in one room of this server.
+struct MemberID: Hashable, Sendable {
+    var number: UInt64
+}
+
 /// What a member's session has to know from its room. Called without any lock held.
 protocol MemberOwner: AnyObject, Sendable {
     /// The member has joined: `hello` is on its way. On the socket's event loop.

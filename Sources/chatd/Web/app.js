@@ -102,6 +102,7 @@ class RoomPage {
 
   #showState({ name, code, reason, retryAt }) {
     clearInterval(this.#countdown);
+    for (const name of this.#typing.keys()) this.#stopTyping(name);
     byID("connection").dataset.state = name;
     byID("banner").hidden = true;
     switch (name) {
@@ -128,17 +129,18 @@ class RoomPage {
   }
 
   /** The server does not want this connection again: the reason decides what can be done. */
-  #showEnd(code, reason) {
+  #showEnd(code, words) {
     const { room, user } = this.#client;
+    const reason = words?.replace(/^(user|room): /, "");
     this.#showConnection("not connected");
     if (code === 4401) {
       const userProblem = reason || "The server asks for your name again.";
       showStart({ room, user, userProblem });
-    } else if (code === 400) {
+    } else if (code === "badRoom") {
       showStart({ room, user, roomProblem: reason || "The server refused this room." });
     } else {
-      const words = code === 4403 ? "You have no right to enter this room." : "Disconnected";
-      byID("banner-text").textContent = reason ? `${words} (${reason})` : words;
+      const fact = code === 4403 ? "You have no right to enter this room." : "Disconnected";
+      byID("banner-text").textContent = reason ? `${fact} (${reason})` : fact;
       byID("banner").hidden = false;
     }
   }

@@ -21,7 +21,8 @@ export function element(name, className, text) {
 export function hueOf(name) {
   let hash = 2166136261;
   for (const character of name) hash = Math.imul(hash ^ character.codePointAt(0), 16777619);
-  return (hash >>> 0) % 360;
+  // Steps of the golden ratio keep similar hashes apart.
+  return Math.floor(((hash >>> 0) * 0.6180339887) % 1 * 360);
 }
 
 /** A round sign with the first letter of `name`, in its colour. */
@@ -91,8 +92,7 @@ export class Bubble {
     this.#parts.sign.textContent = STATES[state].sign;
     this.#parts.sign.setAttribute("aria-label", STATES[state].label);
     this.#parts.sign.title = STATES[state].label;
-    this.#parts.failure.hidden = state !== "failed";
-    this.#parts.reason.textContent = `Not sent: ${message.reason ?? "refused"}`;
+    this.#showFailure(state === "failed" ? message.reason ?? "refused" : null);
     this.#showTime();
   }
 
@@ -110,6 +110,23 @@ export class Bubble {
   /** When the server received it: what days and groups go by. */
   get #date() {
     return new Date(this.message.receivedAt ?? this.message.sentAt);
+  }
+
+  /** Says why the message was refused, and what can be done with it. */
+  #showFailure(reason) {
+    this.#parts.failure?.remove();
+    this.#parts.failure = undefined;
+    if (reason === null) return;
+    const failure = element("div", "failure");
+    failure.append(element("span", "reason", `Not sent: ${reason}`));
+    for (const action of ["Edit", "Discard"]) {
+      const button = element("button", "", action);
+      button.type = "button";
+      button.dataset.action = action.toLowerCase();
+      failure.append(button);
+    }
+    this.#parts.stack.append(failure);
+    this.#parts.failure = failure;
   }
 
   #showTime() {
@@ -138,24 +155,10 @@ export class Bubble {
     bubble.append(body, meta);
     const author = element("span", isOwn ? "unseen" : "author", isOwn ? "You" : from);
     author.style.setProperty("--hue", hueOf(from));
-    stack.append(author, bubble, this.#buildFailure());
+    stack.append(author, bubble);
     if (!isOwn) row.append(avatar(from));
     row.append(stack);
     this.node.append(day, row);
-    Object.assign(this.#parts, { day, time, sign });
-  }
-
-  #buildFailure() {
-    const failure = element("div", "failure");
-    const reason = element("span", "reason");
-    const edit = element("button", "", "Edit");
-    const discard = element("button", "", "Discard");
-    for (const [button, name] of [[edit, "edit"], [discard, "discard"]]) {
-      button.type = "button";
-      button.dataset.action = name;
-    }
-    failure.append(reason, edit, discard);
-    Object.assign(this.#parts, { failure, reason });
-    return failure;
+    Object.assign(this.#parts, { day, stack, time, sign });
   }
 }

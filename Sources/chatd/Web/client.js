@@ -239,10 +239,10 @@ export class ChatClient extends EventTarget {
     let refusal;
     try {
       const response = await fetch(url, { signal: AbortSignal.timeout(3_000) });
-      const code = { 400: 400, 401: 4401, 403: 4403 }[response.status];
-      if (!code) return;
-      const body = await response.json();
-      refusal = { name: "closed", code, reason: body.message };
+      if (![400, 401, 403].includes(response.status)) return;
+      const { code, message } = await response.json();
+      const meaning = code === "badRoom" ? code : response.status === 403 ? 4403 : 4401;
+      refusal = { name: "closed", code: meaning, reason: message };
     } catch {
       return;  // No answer, or not the chat's: the server is away, and coming back is right.
     }

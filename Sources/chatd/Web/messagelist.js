@@ -24,7 +24,6 @@ export class MessageList {
   #pending = new Set();
   #isAtEnd = true;
   #unread = 0;
-  #isSliding = false;
 
   /** @param onEdit called with the text of a message that is taken back into the input. */
   constructor(client, { scroller, list, button, beginning, onEdit }) {
@@ -80,9 +79,7 @@ export class MessageList {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
     const distance = scrollHeight - clientHeight - scrollTop;
     this.#isAtEnd = distance < END;
-    if (this.#isAtEnd && this.#unread > 0) {
-      this.#unread = 0;
-    }
+    if (this.#isAtEnd) this.#unread = 0;
     this.#showButton();
     if (scrollTop < BEGINNING) this.#client.loadOlder();
   }
@@ -111,7 +108,7 @@ export class MessageList {
 
   #showBeginning() {
     const { timeline, isLoadingOlder, room } = this.#client;
-    const isEmpty = timeline.messages.length === 0;
+    const isEmpty = this.#bubbles.size === 0;
     this.#beginning.hidden = !timeline.isLoaded || !(timeline.isWhole || isLoadingOlder);
     this.#beginning.textContent = isLoadingOlder ? "Loading earlier messages…"
       : isEmpty ? "Nobody has written here yet. Say hello!" : `This is where ${room} begins.`;
@@ -132,6 +129,7 @@ export class MessageList {
 
   #append(messages) {
     this.#insert(messages);
+    this.#showBeginning();
     const { user } = this.#client;
     if (this.#isAtEnd) {
       this.toEnd();
@@ -191,6 +189,7 @@ export class MessageList {
     const bubble = this.#make(message);
     this.#list.append(bubble.node);
     this.#decorate(bubble.node);
+    this.#showBeginning();
     if (this.#isAtEnd) this.toEnd();
   }
 

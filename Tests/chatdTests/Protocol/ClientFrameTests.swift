@@ -51,7 +51,8 @@ import Testing
             (#"{"amhere":true,"msgSeen":[],"upTo":0}"#, .ids([], upTo: 0)),
             (#"{"amhere":true,"upTo":9223372036854775807}"#, .ids([], upTo: .max)),
             (
-                #"{"amhere":true,"seen":{"upTo":4711,"count":58,"digest":"9f3c2a7718d0e4b5"},"idle":false}"#,
+                #"{"amhere":true,"idle":false,"#
+                    + #""seen":{"upTo":4711,"count":58,"digest":"9f3c2a7718d0e4b5"}}"#,
                 .compact(upTo: 4711, count: 58, digest: 0x9f3c_2a77_18d0_e4b5)
             ),
             (#"{"amhere":true,"seen":{"upTo":1}}"#, .compact(upTo: 1, count: 0, digest: 0)),

@@ -79,21 +79,38 @@ import Testing
 
             for number in 1...3 { ada.send(Sent.message(number)) }
             for _ in 1...3 { _ = try await ada.next("message") }
-            let guest = chat.client("guest")
-            try await guest.join()
-            chat.pass(.seconds(4))
+            try await bo.settle()
             bo.send(Sent.beat(upTo: 0))
             try await bo.settle()
             try await bo.settle()
             #expect(bo.frames("message").isEmpty)
             #expect(bo.frames("sync").isEmpty)
 
+            // It was never written to him, so that nothing is on its way.
             bo.socket.setPendingBytes(0)
             bo.send(Sent.beat(upTo: 0))
             #expect(try await bo.next("sync").messages.map { $0.number("seq") } == [1, 2, 3])
-            chat.pass(.seconds(2))
-            while try await bo.next("presence").strings("joined") != ["ada", "bo", "guest"] {}
             #expect(bo.socket.closeCode == nil)
+        }
+    }
+
+    @Test func `a slow reader who missed who came is told everybody`() async throws {
+        try await TestChat.run { chat in
+            let ada = chat.client("ada")
+            let bo = chat.client("bo")
+            try await ada.join()
+            try await bo.join()
+            bo.socket.setPendingBytes(SessionLimits().pendingBytes + 1)
+            let guest = chat.client("guest")
+            try await guest.join()
+            chat.pass(.seconds(4))
+            try await bo.settle()
+            #expect(bo.frames("presence").count == 1)
+
+            bo.socket.setPendingBytes(0)
+            chat.pass(.seconds(2))
+
+            while try await bo.next("presence").strings("joined") != ["ada", "bo", "guest"] {}
         }
     }
 
@@ -227,6 +244,13 @@ import Testing
             #expect(bye.number("code") == 1001)
             #expect(bye.string("reason") == "server stopped")
             #expect(ada.socket.closeCode == 1001)
+
+            // The client only repeats the code: she has not left, she comes back elsewhere.
+            try await ada.close(code: 1001)
+            #expect(
+                !chat.pubSub.published.contains {
+                    if case .departed = $0 { true } else { false }
+                })
         }
     }
 

@@ -93,6 +93,7 @@ import Testing
             let bo = other.client("bo")
             try await ada.join()
             try await bo.join()
+            try await quiet(one, other)
             one.pubSub.disconnect()
             other.pubSub.disconnect()
 

@@ -1,0 +1,181 @@
+import FoundationEssentials
+import Glibc
+import Logging
+import NIOCore
+import ServiceLifecycle
+import ShardRouter
+import UnixSignals
+
+/// Why the program ended, in words for people.
+struct ProgramError: Error, CustomStringConvertible {
+    var description: String
+}
+
+/// One chatd from start to end.
+struct ChatProgram: Sendable {
+    let configuration: ServerConfiguration
+    let logger: Logger
+    var limits = ChatLimits()
+    var transport = TransportLimits()
+
+    /// Runs until a signal ends it.
+    ///
+    /// - Throws: What hindered it from starting, or ended it.
+    func run() async throws(ProgramError) {
+        // A reader of our output that went away must not end the chat.
+        signal(SIGPIPE, SIG_IGN)
+        let connections = min(
+            transport.connections,
+            OpenFiles.raiseLimit(to: transport.connections + transport.reservedDescriptors)
+                - transport.reservedDescriptors)
+        let router = try await startRouter()
+        let store = RouterMessageStore(router: router, catalog: configuration.catalog)
+        let pubSub = makePubSub(clusterID: router.topology.clusterID)
+        let chat = ChatServer(
+            store: store, pubSub: pubSub, serverName: configuration.serverName, limits: limits,
+            logger: logger)
+        let door = ChatTransport(
+            ChatTransport.Contents(
+                chat: chat, store: store, pubSub: pubSub, origins: configuration.origins,
+                limits: limits, transport: transport),
+            bind: configuration.bind, connections: max(1, connections), logger: logger
+        ) { port in self.sayReady(port: port) }
+        // Ended from the last to the first: each lets go of what the ones before it still need.
+        var group = ServiceGroupConfiguration(
+            services: [pubSub, router, door.sockets, chat, door.listener].map { service in
+                ServiceGroupConfiguration.ServiceConfiguration(service: service)
+            }, logger: quietLogger)
+        group.maximumGracefulShutdownDuration = transport.stopPatience
+        try await run(ServiceGroup(configuration: group), chat)
+    }
+
+    private var quietLogger: Logger {
+        var logger = logger
+        logger.logLevel = max(logger.logLevel, .notice)
+        return logger
+    }
+
+    // MARK: Start
+
+    private func startRouter() async throws(ProgramError) -> ShardRouter {
+        do throws(RouterStartError) {
+            return try await ShardRouter.start(
+                RouterConfiguration(
+                    catalog: configuration.catalog, topologyFile: configuration.topologyFile,
+                    applicationName: "chatd"),
+                logger: logger)
+        } catch {
+            throw ProgramError(description: "\(error)")
+        }
+    }
+
+    private func makePubSub(clusterID: UUID) -> any PubSub {
+        guard let redis = configuration.redis else {
+            logger.info("no Redis is named: this server is the only one of its cluster")
+            return InProcessPubSub()
+        }
+        return RedisPubSub(
+            url: redis, prefix: "chat:\(clusterID.uuidString.lowercased()):",
+            serverName: configuration.serverName, logger: logger)
+    }
+
+    private func sayReady(port: Int) {
+        var address = configuration.bind
+        address.port = port
+        print("chatd \(configuration.serverName) listening on http://\(address)")
+        fflush(nil)
+    }
+
+    // MARK: Life
+
+    private func run(_ group: ServiceGroup, _ chat: ChatServer) async throws(ProgramError) {
+        do {
+            // Trapped before anything runs, so that no early signal is lost.
+            let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
+            try await withThrowingTaskGroup(of: Void.self) { tasks in
+                tasks.addTask { await obey(signals, group, chat) }
+                do {
+                    try await group.run()
+                } catch {
+                    tasks.cancelAll()
+                    throw error
+                }
+                tasks.cancelAll()
+            }
+        } catch {
+            throw ProgramError(description: reason(error))
+        }
+    }
+
+    /// The first signal stops the server in order, the second one at once.
+    private func obey(
+        _ signals: UnixSignalsSequence, _ group: ServiceGroup, _ chat: ChatServer
+    ) async {
+        await withTaskGroup(of: Void.self) { tasks in
+            var isStopping = false
+            for await signal in signals {
+                guard !isStopping else { _exit(128 + signal.rawValue) }
+                isStopping = true
+                logger.info("stopping", metadata: ["signal": "\(signal)"])
+                // Sockets close while the requests that are on their way end.
+                chat.stop()
+                await group.triggerGracefulShutdown()
+                tasks.addTask { await endAtDeadline() }
+            }
+            tasks.cancelAll()
+        }
+    }
+
+    private func endAtDeadline() async {
+        do {
+            try await Task.sleep(for: transport.stopDeadline)
+        } catch {
+            return  // Everything ended in time.
+        }
+        logger.warning("stopping took too long; what still ran was cut off")
+        exit(0)
+    }
+
+    private func reason(_ error: any Error) -> String {
+        let address = configuration.bind
+        guard let error = error as? IOError else {
+            if error is SocketAddressError {
+                return "cannot listen on \(address): there is no such host; "
+                    + "choose another address with --bind"
+            }
+            return "\(error)"
+        }
+        switch error.errnoCode {
+        case EADDRINUSE:
+            return "cannot listen on \(address): address already in use; stop the other program "
+                + "or choose another with --bind"
+        case EACCES:
+            return "cannot listen on \(address): permission denied; ports below 1024 need rights, "
+                + "choose another with --bind"
+        case EADDRNOTAVAIL:
+            return "cannot listen on \(address): this machine does not have that address; "
+                + "choose another with --bind"
+        default:
+            return "cannot listen on \(address): \(String(cString: strerror(error.errnoCode)))"
+        }
+    }
+}
+
+/// How many files and sockets this process may open.
+enum OpenFiles {
+    /// Raises the limit as far as it is needed and allowed.
+    ///
+    /// - Returns: the limit from now on.
+    static func raiseLimit(to wished: Int) -> Int {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
+            return 1_024  // What every system allows.
+        }
+        let needed = min(rlim_t(wished), limit.rlim_max)
+        guard limit.rlim_cur < needed else { return Int(clamping: limit.rlim_cur) }
+        let before = limit.rlim_cur
+        limit.rlim_cur = needed
+        let isRaised = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0
+        return Int(clamping: isRaised ? needed : before)
+    }
+}

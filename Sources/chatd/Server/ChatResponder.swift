@@ -1,0 +1,219 @@
+import HTTPTypes
+import HummingbirdCore
+import NIOCore
+import Postgres
+import ShardRouter
+
+/// Answers the HTTP requests of the chat.
+struct ChatResponder: Sendable {
+    let chat: ChatServer
+    let readiness: Readiness
+    let origins: OriginRule
+    let limits: ChatLimits
+    let rates: PostingRates
+    let files: WebFiles
+
+    /// The whole answer to one request; a `HEAD` gets that of a `GET` without the body.
+    @concurrent func respond(
+        to request: Request, _ writer: consuming ResponseWriter, _ channel: any Channel
+    ) async throws {
+        if request.method == .post, request.headers[.expect]?.lowercased() == "100-continue" {
+            try await writer.writeInformationalHead(HTTPResponse(status: .continue))
+        }
+        var response: Response
+        do throws(HTTPRefusal) {
+            response = try await answer(request)
+        } catch {
+            response = Response(error)
+        }
+        response.headers.append(contentsOf: Self.commonHeaders)
+        response.headers[.date] = HTTPDate.text(of: .now)
+        if request.headers[.connection]?.lowercased() == "close" {
+            response.headers[.connection] = "close"
+        }
+        // Without its body the answer keeps the body's length.
+        try await writer.write(
+            response: response.head, body: request.method == .head ? .init() : response.body)
+    }
+
+    /// The answer before what all answers have.
+    func answer(_ request: Request) async throws(HTTPRefusal) -> Response {
+        guard let target = RequestTarget(request.head.path ?? "") else { throw .badTarget }
+        switch Route(target.segments) {
+        case .socket(let room):
+            try allow([.get], request)
+            throw explainSocket(room, target, request)
+        case .messages(let room):
+            try allow([.get, .head, .post], request)
+            return request.method == .post
+                ? try await post(room, target, request) : try await history(room, target)
+        case .health:
+            try allow([.get, .head], request)
+            return Response(
+                status: .ok,
+                headers: [.contentType: "text/plain; charset=utf-8", .cacheControl: "no-store"],
+                body: .init(byteBuffer: ByteBuffer(string: "ok\n")))
+        case .readiness:
+            try allow([.get, .head], request)
+            let report = await readiness.report()
+            return .json(report.encoded, report.isReady ? .ok : .serviceUnavailable)
+        case .file(let name):
+            guard files[name] != nil else { throw .notFound }
+            try allow([.get, .head], request)
+            guard
+                let answer = files.answer(name, ifNoneMatch: request.headers[values: .ifNoneMatch])
+            else { throw .notFound }
+            return answer
+        case .unknown:
+            throw .notFound
+        }
+    }
+
+    private func allow(
+        _ methods: [HTTPRequest.Method], _ request: Request
+    ) throws(HTTPRefusal) {
+        guard methods.contains(request.method) else { throw .notAllowed(methods) }
+    }
+
+    private func room(_ name: String) throws(HTTPRefusal) -> RoomID {
+        do throws(FrameError) {
+            return try RoomName.parse(name)
+        } catch {
+            throw HTTPRefusal(error)
+        }
+    }
+
+    private func hosts(_ request: Request) -> [String] {
+        request.head.authority.map { [$0] } ?? []
+    }
+
+    /// Why a request for a socket came to be answered here.
+    private func explainSocket(
+        _ room: String, _ target: RequestTarget, _ request: Request
+    ) -> HTTPRefusal {
+        do throws(HTTPRefusal) {
+            _ = try SocketRequest(
+                room: room, target: target, origins: origins, hosts: hosts(request)
+            ) { request.headers[values: $0] }
+        } catch {
+            return error
+        }
+        var refusal = HTTPRefusal(
+            .upgradeRequired, code: "upgradeRequired",
+            "a connection can become a WebSocket by its first request only")
+        refusal.headers[.upgrade] = "websocket"
+        return refusal
+    }
+
+    // MARK: Messages
+
+    private func history(
+        _ name: String, _ target: RequestTarget
+    ) async throws(HTTPRefusal) -> Response {
+        let room = try room(name)
+        let request = try historyRequest(target)
+        do throws(ReadError) {
+            let page = try await chat.history(of: room, request)
+            return .json(
+                ServerFrame.historyBody(page, keepingNewest: request.keepsNewest, limits: limits))
+        } catch {
+            throw HTTPRefusal(error)
+        }
+    }
+
+    private func historyRequest(_ target: RequestTarget) throws(HTTPRefusal) -> HistoryRequest {
+        do throws(FrameError) {
+            let before = try Self.number("before", 0...Int64.max, target)
+            let after = try Self.number("after", 0...Int64.max, target)
+            guard before == nil || after == nil else {
+                throw FrameError(.badFrame, field: "after", "cannot be given together with before")
+            }
+            let limit = try Self.number("limit", 1...Int64(limits.historyMessages), target)
+            return try HistoryRequest(before: before, after: after, limit: limit, limits: limits)
+        } catch {
+            throw HTTPRefusal(error)
+        }
+    }
+
+    private static func number(
+        _ name: String, _ range: ClosedRange<Int64>, _ target: RequestTarget
+    ) throws(FrameError) -> Int64? {
+        guard let text = target[name] else { return nil }
+        let isDigits = text.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+        guard isDigits, let number = Int64(text), range.contains(number) else {
+            let bounds =
+                range.upperBound == .max
+                ? "\(range.lowerBound) or more" : "\(range.lowerBound) to \(range.upperBound)"
+            throw FrameError(.badFrame, field: name, "must be a whole number, \(bounds)")
+        }
+        return number
+    }
+
+    private func post(
+        _ name: String, _ target: RequestTarget, _ request: Request
+    ) async throws(HTTPRefusal) -> Response {
+        guard origins.allows(origins: request.headers[values: .origin], hosts: hosts(request))
+        else { throw .foreignOrigin }
+        let room = try room(name)
+        let user: String
+        let message: ClientMessage
+        do throws(FrameError) {
+            user = try SocketRequest.user(target).get()
+            message = try await postedMessage(request)
+        } catch {
+            throw HTTPRefusal(error)
+        }
+        if let wait = rates.take(user, at: .now) {
+            throw HTTPRefusal(tooManyMessages: message.id, retryAfter: wait)
+        }
+        do throws(WriteError) {
+            let receipt = try await chat.post(message, to: room, from: user)
+            return .json(
+                ServerFrame.ack(id: message.id, seq: receipt.seq),
+                receipt.isDuplicate ? .ok : .created)
+        } catch {
+            throw HTTPRefusal(error, id: message.id)
+        }
+    }
+
+    private func postedMessage(_ request: Request) async throws(FrameError) -> ClientMessage {
+        let body: ByteBuffer
+        do {
+            body = try await request.body.collect(upTo: limits.frameBytes)
+        } catch is NIOTooManyBytesError {
+            throw FrameError(.tooLong, "the body is longer than \(limits.frameBytes) bytes")
+        } catch {
+            throw FrameError(.badFrame, "the body did not arrive whole")
+        }
+        return try ClientMessage.decode(body, limits: limits)
+    }
+}
+
+// MARK: - Answers
+
+extension ChatResponder {
+    /// Pages get nothing but what this server sends them, and nobody may frame them.
+    private static let commonHeaders: HTTPFields = [
+        .contentSecurityPolicy:
+            "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; "
+            + "form-action 'self'; frame-ancestors 'none'",
+        .xContentTypeOptions: "nosniff",
+        HTTPField.Name("Referrer-Policy")!: "no-referrer",
+        .server: "chatd",
+    ]
+}
+
+extension Response {
+    /// An answer to a program, which is true only now.
+    static func json(_ body: ByteBuffer, _ status: HTTPResponse.Status = .ok) -> Response {
+        Response(
+            status: status,
+            headers: [.contentType: "application/json", .cacheControl: "no-store"],
+            body: .init(byteBuffer: body))
+    }
+
+    init(_ refusal: HTTPRefusal) {
+        self = .json(refusal.body, refusal.status)
+        headers.append(contentsOf: refusal.headers)
+    }
+}

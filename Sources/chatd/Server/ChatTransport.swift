@@ -1,0 +1,64 @@
+import HTTPTypes
+import HummingbirdCore
+import Logging
+import NIOCore
+import NIOPosix
+import ServiceLifecycle
+
+/// The door of a server: what listens, and what is behind it.
+///
+/// Run both services; ``sockets`` must end after the chat has closed its sockets, ``listener``
+/// before.
+struct ChatTransport: Sendable {
+    /// What is served, and how.
+    struct Contents: Sendable {
+        var chat: ChatServer
+        var store: any MessageStore
+        var pubSub: any PubSub
+        var origins = OriginRule()
+        var limits = ChatLimits()
+        var transport = TransportLimits()
+        var files = WebFiles()
+    }
+
+    let listener: any Service
+    let sockets = OpenSockets()
+
+    /// - Parameters:
+    ///   - bind: with port 0 any free port is taken.
+    ///   - connections: at most; see ``TransportLimits/connections``.
+    ///   - onListening: called with the real port as soon as connections are accepted.
+    init(
+        _ contents: Contents, bind: HostAndPort, connections: Int, logger: Logger,
+        onListening: @escaping @Sendable (_ port: Int) async -> Void
+    ) {
+        let responder = ChatResponder(
+            chat: contents.chat,
+            readiness: Readiness(
+                store: contents.store, pubSub: contents.pubSub, limits: contents.transport),
+            origins: contents.origins, limits: contents.limits,
+            rates: PostingRates(
+                perSecond: contents.limits.messagesPerSecond,
+                usersAtMost: contents.transport.postingUsers),
+            files: contents.files)
+        let upgrader = WebSocketUpgrader(
+            origins: contents.origins, messageBytes: contents.limits.frameBytes,
+            limits: contents.transport, sockets: sockets,
+            makeSession: { [chat = contents.chat] in chat.makeSession(room: $0, user: $1) })
+        let channel = WebSocketUpgradeChannel(
+            responder: { request, writer, channel in
+                try await responder.respond(to: request, writer, channel)
+            }, upgrader: upgrader, limits: contents.transport)
+        // Hummingbird tells at `info` what is told by `onListening`.
+        var quiet = logger
+        quiet.logLevel = max(logger.logLevel, .notice)
+        listener = channel.server(
+            configuration: HummingbirdCore.ServerConfiguration(
+                address: .hostname(bind.host, port: bind.port ?? 0),
+                backlog: contents.transport.backlog,
+                availableConnectionsDelegate: .maximum(connections, logger: quiet)),
+            onServerRunning: { channel in
+                await onListening(channel.localAddress?.port ?? bind.port ?? 0)
+            }, eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: quiet)
+    }
+}

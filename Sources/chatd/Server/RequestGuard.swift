@@ -1,0 +1,115 @@
+import HTTPTypes
+import NIOCore
+import NIOHTTP1
+
+/// Stands before everything that handles requests: cuts clients that take too long for one, and
+/// answers what is no HTTP.
+final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias InboundOut = HTTPServerRequestPart
+    typealias OutboundIn = HTTPServerResponsePart
+    typealias OutboundOut = HTTPServerResponsePart
+
+    private let limits: TransportLimits
+    private var timer: Scheduled<Void>?
+    private var bodyBytes = 0
+    /// Requests whose answer has not been written to its end.
+    private var unanswered = 0
+    private var isAnswering = false
+    private var isDone = false
+
+    init(limits: TransportLimits) {
+        self.limits = limits
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        cut(context, after: limits.headPatience)
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        timer?.cancel()
+        timer = nil
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        var data = data
+        switch unwrapInboundIn(data) {
+        case .head(var head):
+            // An upgrade that nobody here knows may be ignored (RFC 9110, 7.8).
+            let upgrades = head.headers[canonicalForm: "Upgrade"].map { $0.lowercased() }
+            if !upgrades.isEmpty, !upgrades.contains("websocket") {
+                head.headers.remove(name: "Upgrade")
+                data = wrapInboundOut(.head(head))
+            }
+            unanswered += 1
+            bodyBytes = 0
+            cut(context, after: limits.bodyPatience)
+        case .body(let part):
+            bodyBytes += part.readableBytes
+            if bodyBytes > limits.bodyBytesAtMost { context.close(promise: nil) }
+        case .end:
+            timer?.cancel()
+            timer = nil
+        }
+        context.fireChannelRead(data)
+    }
+
+    func write(
+        context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?
+    ) {
+        switch unwrapOutboundIn(data) {
+        case .head(let head):
+            isAnswering = head.status.code >= 200
+        case .body:
+            break
+        case .end:
+            isAnswering = false
+            unanswered -= 1
+        }
+        context.write(data, promise: promise)
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        switch error {
+        case let error as HTTPParserError:
+            refuse(context, error)
+        case is ByteToMessageDecoderError where isDone:
+            break  // More of what could not be read.
+        default:
+            context.fireErrorCaught(error)
+        }
+    }
+
+    private func refuse(_ context: ChannelHandlerContext, _ error: HTTPParserError) {
+        guard !isDone else { return }
+        isDone = true
+        guard unanswered == 0, !isAnswering, error != .invalidEOFState else {
+            context.close(promise: nil)
+            return
+        }
+        let refusal =
+            switch error {
+            case .headerOverflow:
+                HTTPRefusal(
+                    .requestHeaderFieldsTooLarge, code: "badRequest",
+                    "more than \(limits.headerFields) header fields or \(limits.headerBytes) bytes")
+            default:
+                HTTPRefusal(.badRequest, code: "badRequest", "this is not HTTP")
+            }
+        for part in refusal.parts { context.write(wrapOutboundOut(part), promise: nil) }
+        context.flush()
+        // Not cut at once: a reset would overtake the answer while the client still sends.
+        context.close(mode: .output, promise: nil)
+        cut(context, after: limits.closePatience)
+    }
+
+    private func cut(_ context: ChannelHandlerContext, after patience: Duration) {
+        timer?.cancel()
+        timer = context.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(patience)) {
+            context.close(promise: nil)
+        }
+    }
+}
+
+@available(*, unavailable)
+extension RequestGuard: Sendable {}

@@ -1,0 +1,161 @@
+import FoundationEssentials
+import Logging
+import Postgres
+import ShardRouter
+
+/// How one chatd runs.
+struct ServerConfiguration: Sendable {
+    static let defaultBind = HostAndPort(host: "127.0.0.1", port: 8_080)
+
+    var catalog: ConnectionSettings
+    /// The address to listen on; port 0 takes any that is free.
+    var bind: HostAndPort
+    /// Nil: a single server, which has nobody to share rooms with.
+    var redis: RedisURL?
+    var origins: OriginRule
+    var serverName: String
+    /// Where the last known topology is kept; nil when there is no place for it.
+    var topologyFile: String?
+    var logLevel: Logger.Level
+
+    /// - Parameters:
+    ///   - hostName: what this machine is called.
+    ///   - processID: tells servers on free ports apart.
+    init(
+        _ sources: SettingSources, hostName: String, processID: Int32
+    ) throws(ConfigurationError) {
+        for (name, what) in Setting.unknownVariables
+        where sources.environment[name, default: ""] != "" {
+            throw .notAble(place: name, what: what)
+        }
+        catalog = try Self.catalog(sources)
+        bind = try Self.bind(sources)
+        redis = try Self.redis(sources)
+        origins = OriginRule(allowed: try Self.origins(sources))
+        serverName = try Self.serverName(
+            sources, bind: bind, hostName: hostName, processID: processID)
+        topologyFile = try Self.topologyFile(sources, catalog: catalog)
+        logLevel = try Self.logLevel(sources)
+        try Self.checkAuthentication(sources)
+        if try !Self.allowsOpen(sources), !bind.isLoopback { throw .openToOthers(bind: bind) }
+    }
+
+    // MARK: One setting each
+
+    private static func catalog(
+        _ sources: SettingSources
+    ) throws(ConfigurationError) -> ConnectionSettings {
+        guard let given = sources[.catalog] else {
+            throw .missing(
+                .catalog,
+                advice: "the libpq connection string of the catalog, such as "
+                    + "'host=127.0.0.1 port=54320 dbname=catalog user=chatd'")
+        }
+        do throws(PostgresError) {
+            return try ConnectionSettings(given.text)
+        } catch {
+            throw .bad(given, allowed: "\(error)")
+        }
+    }
+
+    private static func bind(_ sources: SettingSources) throws(ConfigurationError) -> HostAndPort {
+        guard let given = sources[.bind] else { return defaultBind }
+        guard var address = HostAndPort(given.text) else {
+            throw .bad(given, allowed: "an address such as 127.0.0.1:8080 or [::1]:8080")
+        }
+        address.port = address.port ?? defaultBind.port
+        return address
+    }
+
+    private static func redis(_ sources: SettingSources) throws(ConfigurationError) -> RedisURL? {
+        guard let given = sources[.redisURL] else { return nil }
+        do throws(RedisURLError) {
+            return try RedisURL(given.text)
+        } catch {
+            throw .bad(given, allowed: "\(error)")
+        }
+    }
+
+    private static func origins(
+        _ sources: SettingSources
+    ) throws(ConfigurationError) -> Set<OriginRule.Origin> {
+        guard let given = sources[.allowedOrigins] else { return [] }
+        var origins: Set<OriginRule.Origin> = []
+        for item in given.text.split(separator: ",") {
+            let text = item.drop { $0 == " " }
+            guard let origin = OriginRule.Origin(text.prefix { $0 != " " }) else {
+                throw .bad(
+                    given, allowed: "origins between commas, such as https://chat.example:8443")
+            }
+            origins.insert(origin)
+        }
+        return origins
+    }
+
+    private static func serverName(
+        _ sources: SettingSources, bind: HostAndPort, hostName: String, processID: Int32
+    ) throws(ConfigurationError) -> String {
+        guard let given = sources[.serverName] else {
+            let port = bind.port.flatMap { $0 == 0 ? nil : "\($0)" } ?? "p\(processID)"
+            return "\(hostName):\(port)"
+        }
+        let isPlain = given.text.utf8.allSatisfy { (0x21...0x7E).contains($0) }
+        guard isPlain, (1...64).contains(given.text.utf8.count) else {
+            throw .bad(given, allowed: "1 to 64 visible characters of ASCII")
+        }
+        return given.text
+    }
+
+    /// Each cluster has its own file: one that starts without its catalog must not take another
+    /// cluster's topology for its own.
+    private static func topologyFile(
+        _ sources: SettingSources, catalog: ConnectionSettings
+    ) throws(ConfigurationError) -> String? {
+        if let given = sources[.topologyFile] {
+            guard !given.text.isEmpty else {
+                throw .bad(given, allowed: "the path of a file")
+            }
+            return given.text
+        }
+        let state: String
+        if let folder = sources.environment["XDG_STATE_HOME"], folder.first == "/" {
+            state = folder
+        } else if let home = sources.environment["HOME"], home.first == "/" {
+            state = home + "/.local/state"
+        } else {
+            return nil
+        }
+        let hash = RingHash(seed: 0).hash(RoomID(catalog.withoutSecrets))
+        return "\(state)/chatd/topology-\(String(UInt64(bitPattern: hash), radix: 16)).json"
+    }
+
+    private static func logLevel(
+        _ sources: SettingSources
+    ) throws(ConfigurationError) -> Logger.Level {
+        guard let given = sources[.logLevel] else { return .info }
+        guard let level = Logger.Level(rawValue: given.text.lowercased()) else {
+            let names = Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")
+            throw .bad(given, allowed: "one of \(names)")
+        }
+        return level
+    }
+
+    private static func checkAuthentication(
+        _ sources: SettingSources
+    ) throws(ConfigurationError) {
+        guard let given = sources[.auth], given.text != "open" else { return }
+        guard given.text == "jwt" else {
+            throw .bad(given, allowed: "open, the only kind there is in this version")
+        }
+        throw .notAble(place: "\(given.place)=jwt", what: "check tokens; only 'open' exists")
+    }
+
+    private static func allowsOpen(_ sources: SettingSources) throws(ConfigurationError) -> Bool {
+        guard let given = sources[.allowOpen] else { return false }
+        switch given.text.lowercased() {
+        case "1", "true", "yes": return true
+        case "0", "false", "no": return false
+        default: throw .bad(given, allowed: "1 or 0")
+        }
+    }
+}

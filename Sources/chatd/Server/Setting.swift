@@ -1,0 +1,125 @@
+/// One thing that can be set: by a flag, else by a variable, else in the file, else its default.
+enum Setting: String, CaseIterable, Sendable {
+    case catalog
+    case bind
+    case redisURL
+    case auth
+    case allowOpen
+    case allowedOrigins
+    case serverName
+    case topologyFile
+    case logLevel
+
+    /// The name in a configuration file.
+    var key: String { rawValue }
+
+    var flag: String {
+        switch self {
+        case .catalog: "--catalog"
+        case .bind: "--bind"
+        case .redisURL: "--redis-url"
+        case .auth: "--auth"
+        case .allowOpen: "--allow-open"
+        case .allowedOrigins: "--allowed-origins"
+        case .serverName: "--server-name"
+        case .topologyFile: "--topology-file"
+        case .logLevel: "--log-level"
+        }
+    }
+
+    /// The name in the environment.
+    var variable: String {
+        switch self {
+        case .catalog: "SHARD_CATALOG"
+        case .bind: "CHATD_BIND"
+        case .redisURL: "CHATD_REDIS_URL"
+        case .auth: "CHATD_AUTH"
+        case .allowOpen: "CHATD_ALLOW_OPEN"
+        case .allowedOrigins: "CHATD_ALLOWED_ORIGINS"
+        case .serverName: "CHATD_SERVER_NAME"
+        case .topologyFile: "CHATD_TOPOLOGY_FILE"
+        case .logLevel: "CHATD_LOG_LEVEL"
+        }
+    }
+
+    /// Whether the value may hold a password, so that it is never shown.
+    var isSecret: Bool { self == .catalog || self == .redisURL }
+
+    /// Names that other versions have or will have. Whoever sets one relies on what it does, so it
+    /// is not passed over.
+    static let unknownVariables: [(name: String, what: String)] = [
+        ("CHATD_SPOOL_DIR", "keep messages on disk while a shard is away"),
+        ("CHATD_JWT_KEYS", "check tokens"),
+        ("CHATD_TLS_CERT", "speak TLS itself"),
+        ("CHATD_TLS_KEY", "speak TLS itself"),
+    ]
+}
+
+/// A setting's value, and where it was found.
+struct GivenValue: Equatable, Sendable {
+    enum Source: Equatable, Sendable {
+        case flag, environment
+        case file(path: String)
+    }
+
+    var setting: Setting
+    var text: String
+    var source: Source
+
+    /// For people: `CHATD_BIND`, or `"bind" in chatd.json`.
+    var place: String {
+        switch source {
+        case .flag: setting.flag
+        case .environment: setting.variable
+        case .file(let path): "\"\(setting.key)\" in \(path)"
+        }
+    }
+}
+
+/// Why the settings cannot be used, in words for people.
+enum ConfigurationError: Error, Equatable {
+    case missing(Setting, advice: String)
+    case bad(GivenValue, allowed: String)
+    case unreadableFile(path: String, reason: String)
+    case unknownKey(String, path: String)
+    /// The file has a value of the wrong kind.
+    case badKind(Setting, path: String, allowed: String)
+    /// This version cannot do what was asked for.
+    case notAble(place: String, what: String)
+    /// Open authentication where others than this machine's own programs can come in.
+    case openToOthers(bind: HostAndPort)
+
+    /// 64 for what was written wrong, 2 for what is refused.
+    var exitCode: Int32 {
+        switch self {
+        case .missing, .bad, .unreadableFile, .unknownKey, .badKind: 64
+        case .notAble, .openToOthers: 2
+        }
+    }
+}
+
+extension ConfigurationError: CustomStringConvertible {
+    var description: String {
+        switch self {
+        case .missing(let setting, let advice):
+            "\(setting.flag) (or \(setting.variable)) is missing: \(advice)"
+        case .bad(let given, let allowed):
+            given.setting.isSecret
+                ? "\(given.place): \(allowed)"
+                : "\(given.place) is '\(given.text)', but must be \(allowed)"
+        case .unreadableFile(let path, let reason):
+            "the configuration file \(path) cannot be used: \(reason)"
+        case .unknownKey(let key, let path):
+            "\"\(key)\" in \(path) is not a setting; there are: "
+                + Setting.allCases.map(\.key).joined(separator: ", ")
+        case .badKind(let setting, let path, let allowed):
+            "\"\(setting.key)\" in \(path) must be \(allowed)"
+        case .notAble(let place, let what):
+            "\(place) is set, but this version of chatd cannot \(what)"
+        case .openToOthers(let bind):
+            "with \(Setting.auth.variable)=open anybody can chat under any name, so only loopback "
+                + "addresses are served, not \(bind); use --bind 127.0.0.1:8080, or "
+                + "\(Setting.allowOpen.flag) (\(Setting.allowOpen.variable)=1) if you mean it"
+        }
+    }
+}

@@ -1,0 +1,90 @@
+import FoundationEssentials
+import HTTPTypes
+import ShardRouter
+
+/// A request to open a socket that was found good: the rules of RFC 6455 and of the chat, in one
+/// place for both who upgrade and who explain why not.
+struct SocketRequest {
+    /// The subprotocol that this server speaks.
+    static let subprotocol = "chat.v1"
+
+    var room: RoomID
+    /// Who asks. What is wrong with the name is told by a close frame: pages cannot read the answer
+    /// to an upgrade that failed.
+    var user: Result<String, FrameError>
+    /// What the answer names, if the client offered any.
+    var subprotocol: String?
+    /// The client's `Sec-WebSocket-Key`.
+    var key: String
+
+    /// - Parameters:
+    ///   - room: the name in the path, decoded.
+    ///   - hosts: the values of `Host`.
+    ///   - field: all values of another header field.
+    /// - Throws: What an HTTP answer says instead.
+    init(
+        room: String, target: RequestTarget, origins: OriginRule, hosts: [String],
+        field: (HTTPField.Name) -> [String]
+    ) throws(HTTPRefusal) {
+        do throws(FrameError) {
+            self.room = try RoomName.parse(room)
+        } catch {
+            throw HTTPRefusal(error)
+        }
+        guard origins.allows(origins: field(.origin), hosts: hosts) else {
+            throw .foreignOrigin
+        }
+        guard Self.list(field(.upgrade)).contains("websocket"),
+            Self.list(field(.connection)).contains("upgrade")
+        else { throw .needsUpgrade("a WebSocket is opened by an Upgrade request") }
+        guard field(.secWebSocketVersion) == ["13"] else {
+            throw .needsUpgrade("only version 13 of the WebSocket protocol is understood")
+        }
+        let keys = field(.secWebSocketKey)
+        guard keys.count == 1, Data(base64Encoded: keys[0])?.count == 16 else {
+            throw HTTPRefusal(
+                .badRequest, code: "badRequest", "Sec-WebSocket-Key: must be 16 bytes in base64")
+        }
+        key = keys[0]
+        // Names of subprotocols are told apart by case.
+        let offered = Self.words(field(.secWebSocketProtocol))
+        guard offered.isEmpty || offered.contains(Self.subprotocol) else {
+            throw HTTPRefusal(
+                .badRequest, code: "badRequest",
+                "Sec-WebSocket-Protocol: only \(Self.subprotocol) is spoken here")
+        }
+        subprotocol = offered.isEmpty ? nil : Self.subprotocol
+        user = Self.user(target)
+    }
+
+    /// The name in the query.
+    static func user(_ target: RequestTarget) -> Result<String, FrameError> {
+        guard let name = target["user"] else {
+            return .failure(FrameError(.badFrame, field: "user", "missing: add ?user=NAME"))
+        }
+        do throws(FrameError) {
+            return .success(try UserName.parse(name))
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    private static func list(_ values: [String]) -> [String] {
+        words(values).map { $0.lowercased() }
+    }
+
+    private static func words(_ values: [String]) -> [String] {
+        values.flatMap { $0.split(separator: ",") }.map { word in
+            String(word.drop { $0 == " " || $0 == "\t" }.prefix { $0 != " " && $0 != "\t" })
+        }.filter { !$0.isEmpty }
+    }
+}
+
+extension HTTPRefusal {
+    fileprivate static func needsUpgrade(_ message: String) -> HTTPRefusal {
+        var refusal = HTTPRefusal(.upgradeRequired, code: "upgradeRequired", message)
+        refusal.headers[.upgrade] = "websocket"
+        refusal.headers[.secWebSocketVersion] = "13"
+        return refusal
+    }
+}

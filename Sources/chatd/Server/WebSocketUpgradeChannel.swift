@@ -1,0 +1,195 @@
+import Crypto
+import FoundationEssentials
+import HTTPTypes
+import HummingbirdCore
+import Logging
+import NIOCore
+import NIOHTTP1
+import NIOHTTPTypes
+import NIOHTTPTypesHTTP1
+import NIOWebSocket
+import ShardRouter
+
+/// Serves HTTP/1.1 by Hummingbird, and makes a connection whose first request asks for it a
+/// WebSocket: from then on it lives in its channel handlers alone, without a task.
+struct WebSocketUpgradeChannel: HTTPChannelHandler {
+    /// What a connection becomes with its first request.
+    enum Outcome: Sendable {
+        case http(NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>)
+        case webSocket
+    }
+
+    /// A connection that has not said yet what it wants.
+    ///
+    /// The first request is read only after the channel is set up, so the set-up cannot wait for
+    /// the outcome.
+    struct Value: ServerChildChannelValue {
+        let channel: any Channel
+        let outcome: EventLoopFuture<Outcome>
+    }
+
+    let responder: Responder
+    let upgrader: WebSocketUpgrader
+    let limits: TransportLimits
+
+    func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
+        channel.eventLoop.makeCompletedFuture {
+            Value(channel: channel, outcome: try addHandlers(to: channel, logger: logger))
+        }
+    }
+
+    func handle(value: Value, logger: Logger) async {
+        do {
+            switch try await value.outcome.get() {
+            case .http(let channel): await handleHTTP(asyncChannel: channel, logger: logger)
+            case .webSocket: break  // It lives in its handlers from now on.
+            }
+        } catch {
+            // The connection ended, or was refused, before its first request was whole.
+            logger.debug("connection was not served", metadata: ["error": "\(error)"])
+            value.channel.close(mode: .all, promise: nil)
+        }
+    }
+
+    private func addHandlers(
+        to channel: any Channel, logger: Logger
+    ) throws -> EventLoopFuture<Outcome> {
+        var decoderLimits = NIOHTTPDecoderLimitConfiguration()
+        decoderLimits.maxHeaderFieldSize = limits.headerFieldBytes
+        decoderLimits.maxHeaderListSize = limits.headerBytes
+        decoderLimits.maxHeaderFieldCount = limits.headerFields
+        let decoder = ByteToMessageHandler(
+            HTTPRequestDecoder(
+                leftOverBytesStrategy: .forwardBytes, limitConfiguration: decoderLimits))
+        let encoder = HTTPResponseEncoder()
+        let requestGuard = RequestGuard(limits: limits)
+        let idle = limits.idle
+        let upgrade = NIOTypedHTTPServerUpgradeHandler(
+            httpEncoder: encoder, extraHTTPHandlers: [decoder, requestGuard],
+            upgradeConfiguration: NIOTypedHTTPServerUpgradeConfiguration<Outcome>(
+                upgraders: [upgrader],
+                notUpgradingCompletionHandler: { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        try Self.addHTTP(to: channel, idle: idle, logger: logger)
+                    }
+                }))
+        let pipeline = channel.pipeline.syncOperations
+        try pipeline.addHandlers([encoder, decoder, requestGuard, upgrade])
+        return upgrade.upgradeResultFuture
+    }
+
+    private static func addHTTP(
+        to channel: any Channel, idle: Duration, logger: Logger
+    ) throws -> Outcome {
+        let pipeline = channel.pipeline.syncOperations
+        try pipeline.addHandler(HTTP1ToHTTPServerCodec(secure: false))
+        try pipeline.addHandler(HTTPConnectionStateHandler(idleTimeout: idle, logger: logger))
+        return .http(
+            try NIOAsyncChannel(
+                wrappingChannelSynchronously: channel,
+                configuration: NIOAsyncChannel.Configuration(isOutboundHalfClosureEnabled: true)))
+    }
+}
+
+/// Decides about upgrades, and puts the handlers of a socket into its channel.
+struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
+    typealias UpgradeResult = WebSocketUpgradeChannel.Outcome
+
+    let supportedProtocol = "websocket"
+    /// Checked by ``SocketRequest``, which names what is missing.
+    let requiredUpgradeHeaders: [String] = []
+
+    let origins: OriginRule
+    /// Bytes of one message, fragments together.
+    let messageBytes: Int
+    let limits: TransportLimits
+    let sockets: OpenSockets
+    /// Makes the session of a user in a room.
+    let makeSession: @Sendable (RoomID, String) -> any SocketSession
+
+    func buildUpgradeResponse(
+        channel: any Channel, upgradeRequest: HTTPRequestHead, initialResponseHeaders: HTTPHeaders
+    ) -> EventLoopFuture<HTTPHeaders> {
+        channel.eventLoop.makeCompletedFuture {
+            let request: SocketRequest
+            do throws(HTTPRefusal) {
+                request = try socketRequest(upgradeRequest)
+            } catch {
+                refuse(channel, error)
+                throw error
+            }
+            var headers = initialResponseHeaders
+            headers.replaceOrAdd(
+                name: "Sec-WebSocket-Accept", value: Self.accepting(key: request.key))
+            if let subprotocol = request.subprotocol {
+                headers.add(name: "Sec-WebSocket-Protocol", value: subprotocol)
+            }
+            return headers
+        }
+    }
+
+    func upgrade(
+        channel: any Channel, upgradeRequest: HTTPRequestHead
+    ) -> EventLoopFuture<WebSocketUpgradeChannel.Outcome> {
+        channel.eventLoop.makeCompletedFuture {
+            let request = try socketRequest(upgradeRequest)
+            let session: any SocketSession =
+                switch request.user {
+                case .success(let user): makeSession(request.room, user)
+                case .failure(let error): UnknownUserSession(reason: error.message)
+                }
+            try channel.pipeline.syncOperations.addHandlers([
+                ByteToMessageHandler(WebSocketFrameDecoder(maxFrameSize: messageBytes)),
+                WebSocketHandler(
+                    session: session, messageBytes: messageBytes, limits: limits, sockets: sockets),
+            ])
+            return .webSocket
+        }
+    }
+
+    /// Answers here: NIO forgets a request that asked for an upgrade and does not get it.
+    private func refuse(_ channel: any Channel, _ refusal: HTTPRefusal) {
+        for part in refusal.parts { channel.write(part, promise: nil) }
+        channel.flush()
+        // Not cut at once: a reset would overtake the answer while the client still sends.
+        channel.close(mode: .output, promise: nil)
+        channel.eventLoop.scheduleTask(in: TimeAmount(limits.closePatience)) {
+            channel.close(promise: nil)
+        }
+    }
+
+    private func socketRequest(_ head: HTTPRequestHead) throws(HTTPRefusal) -> SocketRequest {
+        guard let target = RequestTarget(head.uri) else { throw .badTarget }
+        guard case .socket(let room) = Route(target.segments) else { throw .notFound }
+        guard head.method == .GET else { throw .notAllowed([.get]) }
+        return try SocketRequest(
+            room: room, target: target, origins: origins, hosts: head.headers["Host"]
+        ) { head.headers[$0.rawName] }
+    }
+
+    /// What proves that the request was understood: RFC 6455, 4.2.2.
+    static func accepting(key: String) -> String {
+        let text = key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        return Data(Insecure.SHA1.hash(data: Data(text.utf8))).base64EncodedString()
+    }
+}
+
+/// The session of somebody who did not say who he is: it only closes the socket.
+final class UnknownUserSession: SocketSession {
+    /// Nobody can come in like this; a page may ask its user and come again.
+    static let closeCode: UInt16 = 4401
+
+    private let reason: String
+
+    init(reason: String) {
+        self.reason = reason
+    }
+
+    func opened(_ socket: any SessionSocket) {
+        socket.close(code: Self.closeCode, reason: reason)
+    }
+
+    func received(_ text: ByteBuffer) {}
+
+    func closed(code: UInt16?) {}
+}

@@ -1,0 +1,48 @@
+"""One cluster with two chatd for all tests; tests that break things take their own servers."""
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from chat_client import Socket
+from cluster import Cluster
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    cluster = Cluster()
+    try:
+        yield cluster.start()
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def servers(cluster):
+    """Two servers of one cluster."""
+    return [cluster.chatd("chatd-a"), cluster.chatd("chatd-b")]
+
+
+@pytest.fixture
+def room(cluster):
+    return cluster.new_room()
+
+
+@pytest_asyncio.fixture
+async def join(servers, room):
+    """`await join("ada", 1)` joins the test's room on the second server."""
+    sockets = []
+
+    async def join(user, server=0, **options):
+        sockets.append(await Socket.join(servers[server].url, room, user, **options))
+        return sockets[-1]
+
+    yield join
+    for socket in sockets:
+        await socket.close()
+
+
+@pytest_asyncio.fixture
+async def http():
+    async with aiohttp.ClientSession() as session:
+        yield session

@@ -1,0 +1,185 @@
+import FoundationEssentials
+import Logging
+import Testing
+
+@testable import chatd
+
+@Suite struct ServerConfigurationTests {
+    private static let catalog = ["SHARD_CATALOG": "host=127.0.0.1 dbname=catalog"]
+
+    private func read(
+        flags: [Setting: String] = [:], environment: [String: String] = catalog, file: String? = nil
+    ) throws(ConfigurationError) -> ServerConfiguration {
+        try ServerConfiguration(
+            SettingSources(
+                flags: flags, environment: environment,
+                file: try file.map { text throws(ConfigurationError) in
+                    try ConfigurationFile(path: "chatd.json", content: Data(text.utf8))
+                }), hostName: "box", processID: 7)
+    }
+
+    private func failure(
+        flags: [Setting: String] = [:], environment: [String: String] = [:], file: String? = nil
+    ) -> ConfigurationError? {
+        do throws(ConfigurationError) {
+            _ = try read(
+                flags: flags, environment: Self.catalog.merging(environment) { $1 }, file: file)
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    // MARK: What decides
+
+    @Test func `nothing but the catalog is needed`() throws {
+        let configuration = try read()
+
+        #expect(configuration.bind == HostAndPort(host: "127.0.0.1", port: 8080))
+        #expect(configuration.redis == nil)
+        #expect(configuration.origins == OriginRule())
+        #expect(configuration.serverName == "box:8080")
+        #expect(configuration.logLevel == .info)
+    }
+
+    @Test func `a flag goes over a variable, a variable over the file`() throws {
+        let file = #"{"bind": "127.0.0.3:3", "serverName": "file", "logLevel": "debug"}"#
+        let environment = Self.catalog.merging(
+            ["CHATD_BIND": "127.0.0.2:2", "CHATD_SERVER_NAME": "variable"]) { $1 }
+
+        let configuration = try read(
+            flags: [.bind: "127.0.0.1:1"], environment: environment, file: file)
+
+        #expect(configuration.bind == HostAndPort(host: "127.0.0.1", port: 1))
+        #expect(configuration.serverName == "variable")
+        #expect(configuration.logLevel == .debug)
+    }
+
+    @Test func `an empty variable counts as not set`() throws {
+        let environment = Self.catalog.merging(["CHATD_REDIS_URL": "", "CHATD_TLS_KEY": ""]) { $1 }
+
+        #expect(try read(environment: environment).redis == nil)
+    }
+
+    @Test func `the file says lists and truths as JSON does`() throws {
+        let file = """
+            {"allowedOrigins": ["https://a.example", "http://b.example:81"], "allowOpen": true,
+             "bind": "0.0.0.0:80"}
+            """
+
+        let configuration = try read(file: file)
+
+        #expect(configuration.origins.allowed.count == 2)
+        #expect(configuration.bind.host == "0.0.0.0")
+    }
+
+    @Test(arguments: [
+        ("[::1]:9", HostAndPort(host: "::1", port: 9)),
+        ("127.0.0.1", HostAndPort(host: "127.0.0.1", port: 8080)),
+        ("localhost:0", HostAndPort(host: "localhost", port: 0)),
+    ])
+    func `addresses to listen on`(text: String, address: HostAndPort) throws {
+        #expect(try read(flags: [.bind: text]).bind == address)
+    }
+
+    @Test func `servers on free ports have names of their own`() throws {
+        #expect(try read(flags: [.bind: "127.0.0.1:0"]).serverName == "box:p7")
+    }
+
+    @Test func `each catalog has its own file of the last topology`() throws {
+        let home = ["HOME": "/home/ada"]
+        let first = try read(environment: Self.catalog.merging(home) { $1 })
+        let second = try read(
+            flags: [.catalog: "host=other dbname=catalog"], environment: home)
+        let state = try read(
+            environment: Self.catalog.merging(["XDG_STATE_HOME": "/state"]) { $1 })
+
+        #expect(first.topologyFile?.hasPrefix("/home/ada/.local/state/chatd/topology-") == true)
+        #expect(first.topologyFile != second.topologyFile)
+        #expect(state.topologyFile?.hasPrefix("/state/chatd/topology-") == true)
+        #expect(try read().topologyFile == nil)
+    }
+
+    // MARK: What is refused
+
+    @Test func `a start without a catalog says how to name one`() {
+        #expect(throws: ConfigurationError.self) { try read(environment: [:]) }
+        do throws(ConfigurationError) {
+            _ = try read(environment: [:])
+        } catch {
+            #expect(error.description.contains("SHARD_CATALOG"))
+            #expect(error.exitCode == 64)
+        }
+    }
+
+    @Test(arguments: [
+        (Setting.bind, "127.0.0.1:99999"), (.bind, "::1:8080"), (.bind, ":8080"),
+        (.allowedOrigins, "a.example"), (.allowedOrigins, "https://a.example/path"),
+        (.serverName, "two words"), (.logLevel, "loud"), (.allowOpen, "perhaps"), (.auth, "ldap"),
+    ])
+    func `a bad value names itself and its place`(setting: Setting, text: String) {
+        let error = failure(environment: [setting.variable: text])
+
+        #expect(error?.description.contains(setting.variable) == true)
+        #expect(error?.description.contains("'\(text)'") == true)
+        #expect(error?.exitCode == 64)
+    }
+
+    @Test(arguments: [
+        (Setting.redisURL, "redis://:secret@host:port"), (.catalog, "password=secret host"),
+    ])
+    func `what may hold a password is not repeated`(setting: Setting, text: String) {
+        let error = failure(flags: [setting: text])
+
+        #expect(error?.description.contains(setting.flag) == true)
+        #expect(error?.description.contains("secret") == false)
+    }
+
+    @Test func `an unknown key is refused by its name`() {
+        let error = failure(file: #"{"bnid": "127.0.0.1:1"}"#)
+
+        #expect(error == .unknownKey("bnid", path: "chatd.json"))
+        #expect(error?.description.contains("bind") == true)
+    }
+
+    @Test(arguments: [
+        (#"{"bind": 8080}"#, "a text"), (#"{"allowOpen": "yes"}"#, "true or false"),
+        (#"{"allowedOrigins": "https://a.example"}"#, "a list"),
+        (#"{"bind": {"port": 1}}"#, "a text"),
+    ])
+    func `a value of the wrong kind is refused`(file: String, wish: String) {
+        #expect(failure(file: file)?.description.contains(wish) == true)
+    }
+
+    @Test(arguments: ["", "[]", "{", "\"bind\"", "{\"bind\": }"])
+    func `a file that is no JSON object is refused`(file: String) {
+        #expect(failure(file: file)?.description.contains("chatd.json") == true)
+    }
+
+    @Test func `a file that is not there is named`() {
+        #expect(
+            throws: ConfigurationError.unreadableFile(
+                path: "/nowhere/chatd.json", reason: "there is no such file")
+        ) { try ConfigurationFile.read("/nowhere/chatd.json") }
+    }
+
+    @Test(arguments: ["CHATD_SPOOL_DIR", "CHATD_JWT_KEYS", "CHATD_TLS_CERT", "CHATD_TLS_KEY"])
+    func `what this version cannot do is refused, not passed over`(variable: String) {
+        let error = failure(environment: [variable: "/x"])
+
+        #expect(error?.description.contains(variable) == true)
+        #expect(error?.exitCode == 2)
+    }
+
+    @Test func `tokens cannot be checked yet`() {
+        #expect(failure(flags: [.auth: "jwt"])?.exitCode == 2)
+    }
+
+    @Test(arguments: [
+        "0.0.0.0:80", "[::]:80", "chat.example:80", "192.168.0.1:80", "127.evil.example:80",
+    ])
+    func `open authentication stays on this machine unless forced`(bind: String) throws {
+        #expect(failure(flags: [.bind: bind])?.exitCode == 2)
+        _ = try read(flags: [.bind: bind, .allowOpen: "1"])
+    }
+}
