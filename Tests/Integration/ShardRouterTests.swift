@@ -281,6 +281,34 @@ import Testing
         }
     }
 
+    @Test func `patience that ends while a message is on its way leaves an unknown outcome`()
+        async throws
+    {
+        let cluster = try await TestCluster.start(shards: 1)
+
+        try await withRouter(cluster) { router in
+            let blocker = try await cluster.operatorConnection(shard: 1)
+            defer { blocker.close() }
+            try await blocker.script(
+                "begin; lock table public.messages in access exclusive mode",
+                deadline: .now + patience)
+            let message = message("lobby", "late")
+
+            let failure = await #expect(throws: WriteError.self) {
+                try await router.store(message, patience: .milliseconds(300))
+            }
+            try await blocker.script("rollback", deadline: .now + patience)
+            let receipt = try await router.store(message, patience: patience)
+
+            guard case .unknownOutcome = failure else {
+                Issue.record("\(String(describing: failure))")
+                return
+            }
+            #expect(receipt.seq == 1)
+            #expect(receipt.isDuplicate)
+        }
+    }
+
     @Test func `a change in the catalog is heard`() async throws {
         let cluster = try await TestCluster.start(shards: 2)
 

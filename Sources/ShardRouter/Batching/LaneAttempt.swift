@@ -41,7 +41,10 @@ struct LaneAttempt {
         guard let pool = await pools.pool(lane.shard) else {
             throw ShardError.unreachable(shard: "\(lane.shard)", reason: "it is not known")
         }
+        // From here on the messages may be committed although their callers stop waiting.
+        let before = entries.map { $0.mayHaveRun.load(ordering: .acquiring) }
         let outcome = try await pool.withConnection(deadline: deadline) { connection in
+            entries.forEach { $0.mayHaveRun.store(true, ordering: .releasing) }
             do throws(PostgresError) {
                 let outcomes = try await BatchAppender(shard: lane.shard)
                     .append(entries[...], connection, deadline: deadline)
@@ -50,8 +53,10 @@ struct LaneAttempt {
                 return .failure(error)
             }
         }
-        if case .failure(let error) = outcome, error.repeatability == .unknownOutcome {
-            entries.forEach { $0.mayHaveRun.store(true, ordering: .releasing) }
+        if case .failure(let error) = outcome, error.repeatability != .unknownOutcome {
+            for (entry, mayHaveRun) in zip(entries, before) {
+                entry.mayHaveRun.store(mayHaveRun, ordering: .releasing)
+            }
         }
         return try outcome.get()
     }
