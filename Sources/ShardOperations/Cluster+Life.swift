@@ -76,6 +76,10 @@ extension Cluster {
 
     /// Finds the shard of `room` and asks it whether it agrees.
     public func locate(_ room: RoomID) async throws -> Location {
+        guard !room.text.isEmpty else {
+            throw OperationError.refused(
+                "a room's name is not empty", next: "shardctl room locate lobby")
+        }
         let topology = try await topology()
         let slot = topology.ringHash.slot(of: room)
         guard let owner = topology.owner(of: slot), let shard = topology.shard(owner) else {

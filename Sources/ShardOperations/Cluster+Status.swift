@@ -49,6 +49,9 @@ extension Cluster {
                     "its own table says \(active.count) slots; \(difference) differ from the catalog"
             } else if version < neededSchema {
                 status.problem = "schema \(version), but the files go to \(neededSchema)"
+            } else if version > neededSchema {
+                status.problem =
+                    "schema \(version) is newer than the files, which go to \(neededSchema)"
             } else if shard.state == .joining {
                 status.problem = "its addition was not finished: repeat 'shardctl shard add'"
             }

@@ -157,6 +157,11 @@ struct Psql: AsyncParsableCommand {
         var arguments = words[...]
         let name = room == nil ? arguments.popFirst() : nil
         try await common.report {
+            if room != nil, let first = arguments.first, !first.hasPrefix("-") {
+                throw OperationError.refused(
+                    "'\(first)' and --room both name a database",
+                    next: "shardctl psql --room ROOM -- ARGUMENTS")
+            }
             let settings = try await settings(name)
             // Everybody on this machine can read a command line, so the password is not on it.
             if let password = settings["password"] { setenv("PGPASSWORD", password, 1) }
@@ -173,10 +178,14 @@ struct Psql: AsyncParsableCommand {
             return try cluster.settings(
                 endpoint: try await cluster.locate(RoomID(room)).shard.endpoint)
         }
-        if name == "catalog" { return cluster.catalog }
-        guard let name, let shard = try await cluster.topology().shard(named: name) else {
+        guard let name else {
             throw OperationError.refused(
-                "there is no shard '\(name ?? "")'", next: "shardctl shard list")
+                "name a shard, 'catalog', or a room with --room", next: "shardctl shard list")
+        }
+        if name == "catalog" { return cluster.catalog }
+        guard let shard = try await cluster.topology().shard(named: name) else {
+            throw OperationError.refused(
+                "there is no shard '\(name)'", next: "shardctl shard list")
         }
         return try cluster.settings(endpoint: shard.endpoint)
     }

@@ -1,6 +1,7 @@
 """What breaks: a server, a shard, Redis. Nothing that was acknowledged is lost, doubled or moved."""
 
 import asyncio
+import socket
 import time
 
 import pytest
@@ -178,3 +179,20 @@ async def test_a_reader_that_reads_nothing_does_not_hold_up_the_others(room, ser
     stalled.connection.transport.resume_reading()
     await stalled.expect("message", seq=15, within=20)
     await stalled.close()
+
+
+@pytest.mark.parametrize("sent", [
+    b"", b"GET / HT", b"POST /v1/rooms/a/messages?user=a HTTP/1.1\r\nHost: x\r\n"
+    b"Content-Length: 500\r\n\r\nabc",
+])
+async def test_an_unfinished_connection_does_not_spoil_a_stop(cluster, sent):
+    server = cluster.chatd("chatd-stopped")
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(sent)
+        # Answered after the connection above was accepted.
+        assert await asyncio.to_thread(server.status, "/healthz") == 200
+
+        server.process.terminate()
+
+        assert await asyncio.to_thread(server.process.wait, 20) == 0
+    cluster.servers.remove(server)

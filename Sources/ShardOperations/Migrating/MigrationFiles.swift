@@ -131,7 +131,7 @@ public struct MigrationFiles: Sendable {
                 .filter { $0.hasSuffix(".up.sql") || $0.hasSuffix(".down.sql") }
                 .sorted { ($0.prefix(4), $1) < ($1.prefix(4), $0) }
         } catch {
-            throw refused("the folder cannot be read: \(error.localizedDescription)")
+            throw refused("there is no such folder, or it cannot be read")
         }
     }
 

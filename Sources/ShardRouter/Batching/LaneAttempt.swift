@@ -1,4 +1,3 @@
-import Logging
 import Postgres
 import Synchronization
 
@@ -7,7 +6,7 @@ struct LaneAttempt {
     let lane: WriteDispatcher.Lane
     let pools: Pools
     let limits: RouterLimits
-    let logger: Logger
+    let watch: ShardWatch
 
     /// The shard's answer for each message, in order; nil where its caller has stopped waiting.
     func store(_ batch: [PendingWrite]) async -> [AppendOutcome?] {
@@ -20,11 +19,10 @@ struct LaneAttempt {
                 let entries = open.map { batch[$0] }
                 let outcomes = try await attempt(entries)
                 for (place, outcome) in zip(open, outcomes) { answers[place] = outcome }
+                watch.answered(lane.shard)
                 return answers
             } catch {
-                logger.debug(
-                    "batch is repeated",
-                    metadata: ["shard.id": "\(lane.shard)", "error": "\(error)"])
+                watch.failed(lane.shard, error)
             }
             do {
                 try await Task.sleep(for: pause * Double.random(in: 0.5...1))

@@ -90,7 +90,8 @@ struct ShardConnector: Sendable {
         guard identity == (clusterID, shard.id.number) else {
             throw .wrongIdentity(
                 shard: shard.name,
-                found: "shard number \(identity.number) of cluster \(identity.cluster)")
+                found: "shard number \(identity.number) of cluster "
+                    + identity.cluster.uuidString.lowercased())
         }
         guard version >= Self.neededSchema else {
             throw .wrongSchema(shard: shard.name, found: version, needed: Self.neededSchema)

@@ -17,6 +17,7 @@ public final class ShardRouter: Service {
     private let configuration: RouterConfiguration
     private let dispatcher: WriteDispatcher
     private let pools: Pools
+    private let watch: ShardWatch
 
     /// Loads the topology, checks the shards, and returns a router that can be run.
     ///
@@ -50,6 +51,7 @@ public final class ShardRouter: Service {
         self.configuration = configuration
         self.logger = logger
         dispatcher = WriteDispatcher(limits: configuration.limits)
+        watch = ShardWatch(logger: logger)
         let pools = Pools(configuration: configuration)
         self.pools = pools
         keeper = TopologyKeeper(topology, configuration: configuration, logger: logger) {
@@ -148,7 +150,7 @@ public final class ShardRouter: Service {
     private func work(_ lane: WriteDispatcher.Lane) async {
         while let batch = await dispatcher.nextBatch(for: lane) {
             let answers = await LaneAttempt(
-                lane: lane, pools: pools, limits: configuration.limits, logger: logger
+                lane: lane, pools: pools, limits: configuration.limits, watch: watch
             ).store(batch)
             finish(lane, batch, answers)
         }

@@ -4,6 +4,7 @@ import Logging
 import NIOCore
 import ServiceLifecycle
 import ShardRouter
+import Synchronization
 import UnixSignals
 
 /// Why the program ended, in words for people.
@@ -43,7 +44,9 @@ struct ChatProgram: Sendable {
         // Ended from the last to the first: each lets go of what the ones before it still need.
         var group = ServiceGroupConfiguration(
             services: [pubSub, router, door.sockets, chat, door.listener].map { service in
-                ServiceGroupConfiguration.ServiceConfiguration(service: service)
+                // A stop begins with the chat, which may end before its turn: nothing unexpected.
+                ServiceGroupConfiguration.ServiceConfiguration(
+                    service: service, successTerminationBehavior: .gracefullyShutdownGroup)
             }, logger: quietLogger)
         group.maximumGracefulShutdownDuration = transport.stopPatience
         try await run(ServiceGroup(configuration: group), chat)
@@ -89,11 +92,12 @@ struct ChatProgram: Sendable {
     // MARK: Life
 
     private func run(_ group: ServiceGroup, _ chat: ChatServer) async throws(ProgramError) {
+        let isStopping = Flag()
         do {
             // Trapped before anything runs, so that no early signal is lost.
             let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
             try await withThrowingTaskGroup(of: Void.self) { tasks in
-                tasks.addTask { await obey(signals, group, chat) }
+                tasks.addTask { await obey(signals, group, chat, isStopping) }
                 do {
                     try await group.run()
                 } catch {
@@ -103,19 +107,22 @@ struct ChatProgram: Sendable {
                 tasks.cancelAll()
             }
         } catch {
-            throw ProgramError(description: reason(error))
+            guard isStopping.isRaised else { throw ProgramError(description: reason(error)) }
+            logger.warning(
+                "stopping took too long; what still ran was cut off",
+                metadata: ["error": "\(error)"])
         }
     }
 
     /// The first signal stops the server in order, the second one at once.
     private func obey(
-        _ signals: UnixSignalsSequence, _ group: ServiceGroup, _ chat: ChatServer
+        _ signals: UnixSignalsSequence, _ group: ServiceGroup, _ chat: ChatServer,
+        _ isStopping: Flag
     ) async {
         await withTaskGroup(of: Void.self) { tasks in
-            var isStopping = false
             for await signal in signals {
-                guard !isStopping else { _exit(128 + signal.rawValue) }
-                isStopping = true
+                guard !isStopping.isRaised else { _exit(128 + signal.rawValue) }
+                isStopping.raise()
                 logger.info("stopping", metadata: ["signal": "\(signal)"])
                 // Sockets close while the requests that are on their way end.
                 chat.stop()
@@ -158,6 +165,17 @@ struct ChatProgram: Sendable {
         default:
             return "cannot listen on \(address): \(String(cString: strerror(error.errnoCode)))"
         }
+    }
+}
+
+/// Raised once, by one task, and seen by others.
+private final class Flag: Sendable {
+    private let value = Atomic<Bool>(false)
+
+    var isRaised: Bool { value.load(ordering: .acquiring) }
+
+    func raise() {
+        value.store(true, ordering: .releasing)
     }
 }
 

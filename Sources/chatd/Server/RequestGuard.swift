@@ -17,6 +17,8 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private var unanswered = 0
     private var isAnswering = false
     private var isDone = false
+    /// Whether a request has begun to arrive and is not whole.
+    private var isReading = false
 
     init(limits: TransportLimits) {
         self.limits = limits
@@ -42,16 +44,27 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
                 data = wrapInboundOut(.head(head))
             }
             unanswered += 1
+            isReading = true
             bodyBytes = 0
             cut(context, after: limits.bodyPatience)
         case .body(let part):
             bodyBytes += part.readableBytes
             if bodyBytes > limits.bodyBytesAtMost { context.close(promise: nil) }
         case .end:
+            isReading = false
             timer?.cancel()
             timer = nil
         }
         context.fireChannelRead(data)
+    }
+
+    /// A server that stops waits for the answers that are under way, not for requests that have
+    /// not come.
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event is ChannelShouldQuiesceEvent, unanswered == 0 || isReading {
+            context.close(promise: nil)
+        }
+        context.fireUserInboundEventTriggered(event)
     }
 
     func write(
