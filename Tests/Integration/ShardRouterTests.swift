@@ -2,6 +2,7 @@ import FoundationEssentials
 import Logging
 import Postgres
 import ShardRouter
+import Synchronization
 import TestKit
 import Testing
 
@@ -306,6 +307,53 @@ import Testing
             }
             #expect(receipt.seq == 1)
             #expect(receipt.isDuplicate)
+        }
+    }
+
+    @Test func `a transaction whose connection dies runs its body once`() async throws {
+        struct Enough: Error {}
+        let cluster = try await TestCluster.start(shards: 1)
+
+        try await withRouter(cluster) { router in
+            let runs = Mutex(0)
+
+            await #expect(throws: Enough.self) {
+                try await router.withTransaction(for: RoomID("deal"), patience: patience) {
+                    runs.withLock { $0 += 1 }
+                    let row = try await $0.query("select pg_backend_pid()")[0]
+                    let pid = try row.get(0, as: Int32.self)
+                    _ = try await cluster.rows(
+                        shard: 1, "select pg_terminate_backend(\(pid), 10000)")
+                    throw Enough()
+                }
+            }
+
+            #expect(runs.withLock { $0 } == 1)
+        }
+    }
+
+    @Test func `a caller whose patience has ended does not wait for a connection`() async throws {
+        let cluster = try await TestCluster.start(shards: 1)
+        var limits = RouterLimits()
+        limits.connections = 1
+
+        try await withRouter(cluster, limits: limits) { router in
+            let room = RoomID("busy")
+            try await router.read(for: room, patience: patience) { _ in
+                await withTaskGroup(of: Bool.self) { group in
+                    for _ in 0..<200 {
+                        group.addTask {
+                            do {
+                                try await router.read(for: room, patience: .zero) { _ in }
+                                return false
+                            } catch {
+                                return error is TransactionError
+                            }
+                        }
+                    }
+                    for await isRefused in group { #expect(isRefused) }
+                }
+            }
         }
     }
 

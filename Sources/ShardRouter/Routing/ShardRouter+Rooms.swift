@@ -56,17 +56,10 @@ extension ShardRouter {
         for room: RoomID, patience: Duration,
         _ body: @escaping @Sendable (RoomTransaction) async throws -> Value
     ) async throws -> Value {
-        try await onOwner(of: room, patience: patience) { connection, deadline in
-            let opening = try await connection.pipeline(
-                [
-                    Statement("begin isolation level read committed"),
-                    Statement(
-                        "select state, moved_to, epoch from shard.prove_ownership($1)",
-                        [room.text]),
-                ], deadline: deadline)
-            return try await self.finish(
-                connection, opening[1], deadline: deadline, body)
-        }
+        try await inTransaction(
+            "begin isolation level read committed",
+            proving: "select state, moved_to, epoch from shard.prove_ownership($1)",
+            for: room, patience: patience, body)
     }
 
     /// Runs `body` on one snapshot of the shard that owns `room`; nothing can be written.
@@ -76,18 +69,12 @@ extension ShardRouter {
         for room: RoomID, patience: Duration,
         _ body: @escaping @Sendable (RoomTransaction) async throws -> Value
     ) async throws -> Value {
-        try await onOwner(of: room, patience: patience) { connection, deadline in
-            // The check is the first statement, so it and the rows come from one snapshot.
-            let opening = try await connection.pipeline(
-                [
-                    Statement("begin isolation level repeatable read read only"),
-                    Statement(
-                        "select state, moved_to, epoch from shard.slots "
-                            + "where slot = shard.slot_of($1)", [room.text]),
-                ], deadline: deadline)
-            return try await self.finish(
-                connection, opening[1], deadline: deadline, body)
-        }
+        // The check is the first statement, so it and the rows come from one snapshot.
+        try await inTransaction(
+            "begin isolation level repeatable read read only",
+            proving: "select state, moved_to, epoch from shard.slots "
+                + "where slot = shard.slot_of($1)",
+            for: room, patience: patience, body)
     }
 
     /// Runs `body` on every shard that owns slots, all at the same time: for the rare question
@@ -122,6 +109,18 @@ extension ShardRouter {
         return outcomes.compactMap(\.self).sorted { $0.shard.id < $1.shard.id }
     }
 
+    /// Opens a transaction and proves the ownership in one round trip, then runs `body` in it.
+    private func inTransaction<Value: Sendable>(
+        _ begin: String, proving proof: String, for room: RoomID, patience: Duration,
+        _ body: @escaping @Sendable (RoomTransaction) async throws -> Value
+    ) async throws -> Value {
+        try await onOwner(of: room, patience: patience) { connection, deadline in
+            let opening = try await connection.pipeline(
+                [Statement(begin), Statement(proof, [room.text])], deadline: deadline)
+            return try await self.finish(connection, opening[1], deadline: deadline, body)
+        }
+    }
+
     /// Runs the body when the shard owns the room, and ends the transaction.
     private func finish<Value: Sendable>(
         _ connection: PostgresConnection, _ ownership: Rows, deadline: ContinuousClock.Instant,
@@ -137,10 +136,7 @@ extension ShardRouter {
             try await commit(connection, deadline: deadline)
             return .done(value)
         } catch {
-            if connection.isInTransaction, connection.isUsable {
-                // When even this fails, giving the connection back closes it: the same effect.
-                _ = try await connection.query("rollback", deadline: .now + .seconds(2))
-            }
+            await rollBack(connection)
             throw BodyFailed(error: error)
         }
     }
@@ -202,6 +198,17 @@ extension ShardRouter {
             throw error
         } catch {
             return .again(owner, "\(error)", false)
+        }
+    }
+
+    /// Ends the transaction without effect, at the latest by closing the connection. Never fails:
+    /// the reason for it must reach the caller.
+    private func rollBack(_ connection: PostgresConnection) async {
+        guard connection.isInTransaction, connection.isUsable else { return }
+        do throws(PostgresError) {
+            _ = try await connection.query("rollback", deadline: .now + .seconds(2))
+        } catch {
+            connection.close()
         }
     }
 
