@@ -7,6 +7,8 @@ actor ShardPool {
     private var openCount = 0
     private var waiters: [Waiter] = []
     private var nextTicket = 0
+    /// Tickets whose wait was given up before it had begun.
+    private var abandoned: Set<Int> = []
     private var isClosed = false
 
     private struct Waiter {
@@ -50,7 +52,10 @@ actor ShardPool {
 
     /// Ends the wait under `ticket`, if it still goes on.
     private func giveUp(ticket: Int) {
-        guard let place = waiters.firstIndex(where: { $0.ticket == ticket }) else { return }
+        guard let place = waiters.firstIndex(where: { $0.ticket == ticket }) else {
+            abandoned.insert(ticket)
+            return
+        }
         waiters.remove(at: place).continuation.resume(returning: .giveUp)
     }
 
@@ -85,6 +90,7 @@ actor ShardPool {
         }
         nextTicket += 1
         let ticket = nextTicket
+        defer { abandoned.remove(ticket) }
         return await withTaskGroup(of: Turn?.self) { group in
             group.addTask { await self.wait(ticket: ticket) }
             group.addTask {
@@ -106,7 +112,8 @@ actor ShardPool {
     }
 
     private func wait(ticket: Int) async -> Turn {
-        await withCheckedContinuation {
+        if isClosed || abandoned.contains(ticket) { return .giveUp }
+        return await withCheckedContinuation {
             waiters.append(Waiter(ticket: ticket, continuation: $0))
         }
     }
