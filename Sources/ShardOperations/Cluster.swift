@@ -51,12 +51,7 @@ public struct Cluster: Sendable {
 
     /// The complete connection of a shard: what the endpoint does not say comes from the catalog's.
     public func settings(endpoint: String) throws -> ConnectionSettings {
-        try ConnectionSettings(endpoint).fillingIn(
-            catalog,
-            keywords: [
-                "user", "passfile", "sslmode", "sslrootcert", "sslcert", "sslkey",
-                "connect_timeout",
-            ])
+        try ConnectionSettings(endpoint, completedBy: catalog)
     }
 
     private func withConnection<Value>(

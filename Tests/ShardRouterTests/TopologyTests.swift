@@ -40,6 +40,19 @@ import Testing
         }
     }
 
+    @Test(arguments: [-1, 1 << 48] as [Int64])
+    func `an epoch that does not fit is refused`(epoch: Int64) {
+        let shard = Shard(
+            id: ShardID(1), name: "one", endpoint: "", weight: 1, state: .active)
+
+        #expect(throws: TopologyError.badEpoch(epoch)) {
+            try Topology(
+                clusterID: UUID(), seed: 1, epoch: Epoch(1), shards: [shard],
+                owners: Array(repeating: ShardID(1), count: Slot.count),
+                slotEpochs: Array(repeating: Epoch(epoch), count: Slot.count))
+        }
+    }
+
     @Test func `two shards of one name are refused`() {
         let shards = [1, 2].map {
             Shard(id: ShardID($0), name: "same", endpoint: "", weight: 1, state: .active)

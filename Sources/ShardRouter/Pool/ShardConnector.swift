@@ -29,12 +29,6 @@ extension ShardError: CustomStringConvertible {
 struct ShardConnector: Sendable {
     /// The version of `migrations/shard` that this program's statements need.
     static let neededSchema = 2
-    /// What an endpoint does not say is taken from the catalog's connection string.
-    static let inheritedKeywords = [
-        "user", "passfile", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl",
-        "channel_binding", "application_name", "connect_timeout", "target_session_attrs",
-    ]
-
     let shard: Shard
     let clusterID: UUID
     let catalog: ConnectionSettings
@@ -45,8 +39,7 @@ struct ShardConnector: Sendable {
         let connection: PostgresConnection
         let deadline = min(deadline, .now + limits.connect)
         do throws(PostgresError) {
-            let settings = try ConnectionSettings(shard.endpoint)
-                .fillingIn(catalog, keywords: Self.inheritedKeywords)
+            let settings = try ConnectionSettings(shard.endpoint, completedBy: catalog)
             connection = try await PostgresConnection.connect(settings, deadline: deadline)
         } catch {
             throw unreachable(error)

@@ -25,6 +25,9 @@ public struct ShardID: Hashable, Comparable, Sendable, CustomStringConvertible {
         self.number = number
     }
 
+    /// Shard numbers have 16 bits; 0 is nobody.
+    var isInRange: Bool { (1...65_535).contains(number) }
+
     public static func < (one: ShardID, other: ShardID) -> Bool { one.number < other.number }
     public var description: String { String(number) }
 }
@@ -36,6 +39,9 @@ public struct Epoch: Hashable, Comparable, Sendable, CustomStringConvertible {
     public init(_ number: Int64) {
         self.number = number
     }
+
+    /// Epochs have 48 bits, enough for a change in every millisecond of 8,900 years.
+    var isInRange: Bool { (0..<1 << 48).contains(number) }
 
     public static func < (one: Epoch, other: Epoch) -> Bool { one.number < other.number }
     public var description: String { String(number) }

@@ -194,9 +194,10 @@ public final class ShardRouter: Service {
 
     /// Follows a shard's word when it is newer than what is known.
     func learn(_ answer: SlotAnswer, of slot: Slot) {
-        if answer.state == "moved", let owner = answer.movedTo {
-            keeper.table.learn(owner, of: slot, since: answer.epoch)
-        }
+        guard answer.state == "moved", let owner = answer.movedTo,
+            owner.isInRange, answer.epoch.isInRange
+        else { return }
+        keeper.table.learn(owner, of: slot, since: answer.epoch)
     }
 
     /// The connections to a shard.

@@ -33,8 +33,8 @@ final class OwnerTable: @unchecked Sendable {
     /// - Returns: whether this changed the owner. An answer that is not newer changes nothing.
     @discardableResult
     func learn(_ owner: ShardID, of slot: Slot, since epoch: Epoch) -> Bool {
-        precondition((1...65_535).contains(owner.number), "a shard number has 16 bits")
-        precondition((0..<1 << 48).contains(epoch.number), "an epoch has 48 bits")
+        precondition(owner.isInRange, "a shard number has 16 bits")
+        precondition(epoch.isInRange, "an epoch has 48 bits")
         let new = UInt64(owner.number) << 48 | UInt64(epoch.number)
         var known = words[slot.number].load(ordering: .acquiring)
         while known == 0 || known & 0xffff_ffff_ffff < UInt64(epoch.number) {

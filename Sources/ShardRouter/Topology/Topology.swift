@@ -10,6 +10,8 @@ public enum TopologyError: Error, Equatable, Sendable {
     case duplicateShard(String)
     /// A shard's number does not fit (1 … 65,535).
     case badShardNumber(Int)
+    /// An epoch does not fit (0 … 2⁴⁸ − 1).
+    case badEpoch(Int64)
 }
 
 /// Who owns which slot, at one epoch. An immutable value.
@@ -39,13 +41,14 @@ public struct Topology: Hashable, Sendable {
         var ids: Set<ShardID> = []
         var names: Set<String> = []
         for shard in shards {
-            guard (1...65_535).contains(shard.id.number) else {
+            guard shard.id.isInRange else {
                 throw .badShardNumber(shard.id.number)
             }
             guard ids.insert(shard.id).inserted, names.insert(shard.name).inserted else {
                 throw .duplicateShard(shard.name)
             }
         }
+        if let bad = slotEpochs.first(where: { !$0.isInRange }) { throw .badEpoch(bad.number) }
         for (slot, owner) in owners.enumerated() where !ids.contains(owner) {
             throw .unknownOwner(slot: Slot(slot), shard: owner)
         }

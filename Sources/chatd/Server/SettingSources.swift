@@ -91,14 +91,20 @@ private enum FileValue: Decodable {
 
     init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
-        if let text = try? container.decode(String.self) {
-            self = .text(text)
-        } else if let isTrue = try? container.decode(Bool.self) {
-            self = .boolean(isTrue)
-        } else if let items = try? container.decode([String].self) {
-            self = .list(items)
-        } else {
-            self = .other
+        self =
+            Self.decoded(String.self, container).map(Self.text)
+            ?? Self.decoded(Bool.self, container).map(Self.boolean)
+            ?? Self.decoded([String].self, container).map(Self.list) ?? .other
+    }
+
+    /// Nil when the value is of another kind, which the decoder tells by an error only.
+    private static func decoded<Value: Decodable>(
+        _ type: Value.Type, _ container: any SingleValueDecodingContainer
+    ) -> Value? {
+        do {
+            return try container.decode(type)
+        } catch {
+            return nil
         }
     }
 }
