@@ -11,7 +11,7 @@ final class PendingWrite: Sendable {
 
     init(
         _ message: Message, slot: Slot, deadline: ContinuousClock.Instant,
-        caller: CheckedContinuation<Result<Receipt, WriteError>, Never>
+        caller: CheckedContinuation<Result<Receipt, WriteError>, Never>?
     ) {
         self.message = message
         self.slot = slot
