@@ -18,10 +18,23 @@ import Testing
             Message(
                 id: UUID(), room: RoomID(room), author: "a", sentAt: now, receivedAt: now,
                 text: text),
-            slot: Slot(0), deadline: start + patience, caller: nil)
+            slot: Slot(0), start: start, deadline: start + patience, caller: nil)
     }
 
-    private func texts(_ batch: [PendingWrite]) -> [String] { batch.map(\.message.text) }
+    private func texts(_ batch: WriteBatch) -> [String] { texts(batch.entries) }
+    private func texts(_ entries: [PendingWrite]) -> [String] { entries.map(\.message.text) }
+
+    /// The first room of `batch` is settled, or comes back.
+    private func finish(
+        _ queues: inout WriteQueues, _ batch: WriteBatch, run: Int = 0, isSettled: Bool = true,
+        next: WriteQueues.Continuation = .here
+    ) -> ShardID? {
+        let entries = Array(batch.entries[batch.runs[run].range])
+        return queues.finish(
+            batch.runs[run].place, unsettled: isSettled ? [] : entries,
+            rows: isSettled ? entries.count : 0,
+            bytes: isSettled ? entries.reduce(0) { $0 + $1.bytes } : 0, next: next)
+    }
 
     @Test func `a batch takes what has collected, each room in its order`() {
         var queues = WriteQueues(limits: RouterLimits())
@@ -42,7 +55,7 @@ import Testing
 
         #expect(queues.takeBatch(for: one).isEmpty)
 
-        #expect(queues.finish(RoomID("a"), settled: first, unsettled: [], next: .here) == one)
+        #expect(finish(&queues, first) == one)
         #expect(texts(queues.takeBatch(for: one)) == ["2"])
     }
 
@@ -52,7 +65,7 @@ import Testing
         let batch = queues.takeBatch(for: one)
         _ = queues.offer(entry("a", "2"), owner: two)
 
-        let woken = queues.finish(RoomID("a"), settled: [], unsettled: batch, next: .at(two))
+        let woken = finish(&queues, batch, isSettled: false, next: .at(two))
 
         #expect(woken == two)
         #expect(queues.queuedRows(one) == 0)
@@ -65,7 +78,7 @@ import Testing
         _ = queues.offer(entry("a", "1"), owner: one)
         let batch = queues.takeBatch(for: one)
         let later = start + .seconds(5)
-        _ = queues.finish(RoomID("a"), settled: [], unsettled: batch, next: .later(later))
+        _ = finish(&queues, batch, isSettled: false, next: .later(later))
         _ = queues.offer(entry("a", "2"), owner: one)
         _ = queues.offer(entry("b", "3"), owner: one)
 
@@ -86,9 +99,7 @@ import Testing
         #expect(queues.offer(entry("c"), owner: two) == two)
         let batch = queues.takeBatch(for: one)
         #expect(queues.offer(entry("d"), owner: one) == nil, "a batch on its way counts")
-        for entry in batch {
-            _ = queues.finish(entry.message.room, settled: [entry], unsettled: [], next: .here)
-        }
+        for run in batch.runs.indices { _ = finish(&queues, batch, run: run) }
         #expect(queues.offer(entry("d"), owner: one) == one)
     }
 
@@ -113,7 +124,7 @@ import Testing
         while true {
             let batch = queues.takeBatch(for: one)
             if batch.isEmpty { break }
-            sizes.append(batch.count)
+            sizes.append(batch.entries.count)
         }
 
         #expect(sizes == [3, 3, 1, 1], "a message above the bound goes alone")
@@ -127,13 +138,46 @@ import Testing
         _ = queues.offer(entry("a", "patient"), owner: one)
         _ = queues.offer(entry("b", "late too", patience: .seconds(1)), owner: one)
 
-        let expired = queues.expired(start + .seconds(2))
+        let expired = queues.expired(start + .seconds(2)).late
 
         #expect(Set(texts(expired.map(\.0))) == ["late", "late too"])
         #expect(expired.allSatisfy { $0.1 == one })
         #expect(queues.takeBatch(for: one).isEmpty)
-        _ = queues.finish(RoomID("a"), settled: sent, unsettled: [], next: .here)
+        _ = finish(&queues, sent)
         #expect(texts(queues.takeBatch(for: one)) == ["patient"])
+    }
+
+    @Test func `a late message stays where it is asked to, and is named`() {
+        var queues = WriteQueues(limits: RouterLimits())
+        _ = queues.offer(entry("a", "late", patience: .seconds(1)), owner: one)
+        _ = queues.offer(entry("b", "late too", patience: .seconds(1)), owner: one)
+
+        let (late, kept) = queues.expired(start + .seconds(2)) { $0.message.room == RoomID("a") }
+
+        #expect(texts(late.map(\.0)) == ["late too"])
+        #expect(texts(kept) == ["late"])
+        #expect(texts(queues.takeAll(of: RoomID("a"))) == ["late"])
+        #expect(queues.isEmpty)
+        #expect(queues.queuedRows(one) == 0)
+    }
+
+    @Test func `everything that waits for a shard can be taken out, in the order of its rooms`() {
+        var queues = WriteQueues(limits: RouterLimits())
+        _ = queues.offer(entry("a", "1"), owner: one)
+        let sent = queues.takeBatch(for: one)
+        for (room, text) in [("a", "2"), ("b", "3"), ("a", "4")] {
+            _ = queues.offer(entry(room, text), owner: one)
+        }
+        _ = queues.offer(entry("c", "5"), owner: two)
+
+        let taken = queues.takeAll(for: one)
+
+        #expect(texts(taken) == ["2", "4", "3"])
+        #expect(queues.queuedRows(one) == 1, "a batch on its way counts")
+        _ = finish(&queues, sent)
+        #expect(queues.queuedRows(one) == 0)
+        #expect(queues.takeBatch(for: one).isEmpty)
+        #expect(texts(queues.takeBatch(for: two)) == ["5"])
     }
 
     @Test(arguments: [1, 2, 3, 4, 5, 71_193] as [UInt64])
@@ -146,7 +190,7 @@ import Testing
         var queues = WriteQueues(limits: limits)
         var offered: [RoomID: [String]] = [:]
         var settled: [RoomID: [String]] = [:]
-        var inFlight: [[PendingWrite]] = []
+        var inFlight: [WriteBatch] = []
         var now = start
 
         for step in 0..<4_000 {
@@ -191,21 +235,23 @@ import Testing
 
     /// Each room of a batch is either settled or comes back in one of three ways.
     private func finish(
-        _ batch: [PendingWrite], _ queues: inout WriteQueues,
+        _ batch: WriteBatch, _ queues: inout WriteQueues,
         _ settled: inout [RoomID: [String]], _ now: ContinuousClock.Instant,
         _ generator: inout SeededGenerator
     ) {
-        for (room, entries) in Dictionary(grouping: batch, by: \.message.room) {
+        for run in batch.runs.indices {
             switch Int.random(in: 0..<6, using: &generator) {
             case 0:
-                _ = queues.finish(
-                    room, settled: [], unsettled: entries, next: .at(shard(&generator)))
+                _ = finish(
+                    &queues, batch, run: run, isSettled: false, next: .at(shard(&generator)))
             case 1:
-                _ = queues.finish(
-                    room, settled: [], unsettled: entries, next: .later(now + .milliseconds(50)))
+                _ = finish(
+                    &queues, batch, run: run, isSettled: false,
+                    next: .later(now + .milliseconds(50)))
             default:
-                settled[room, default: []] += texts(entries)
-                _ = queues.finish(room, settled: entries, unsettled: [], next: .here)
+                let entries = Array(batch.entries[batch.runs[run].range])
+                settled[entries[0].message.room, default: []] += texts(entries)
+                _ = finish(&queues, batch, run: run)
             }
         }
     }

@@ -16,6 +16,7 @@ struct WriteQueues {
     }
 
     private struct RoomQueue {
+        var room: RoomID
         var shard: ShardID
         var entries: Deque<PendingWrite> = []
         var isInFlight = false
@@ -23,15 +24,21 @@ struct WriteQueues {
     }
 
     private struct ShardQueue {
-        /// Rooms with entries that no batch holds and nothing blocks.
-        var ready: Deque<RoomID> = []
+        /// Places of rooms with entries that no batch holds and nothing blocks.
+        var ready: Deque<Int> = []
         var rows = 0
         var bytes = 0
     }
 
-    let limits: RouterLimits
-    private var rooms: [RoomID: RoomQueue] = [:]
+    private let limits: RouterLimits
+    /// Rooms at fixed places while they have messages waiting or in flight; nil where free.
+    private var rooms: [RoomQueue?] = []
+    private var freePlaces: [Int] = []
+    private var places: [RoomID: Int] = [:]
+    private var blocked: Set<Int> = []
     private var shards: [ShardID: ShardQueue] = [:]
+    /// No waiting message has an earlier deadline.
+    private var earliestDeadline: ContinuousClock.Instant?
 
     init(limits: RouterLimits) {
         self.limits = limits
@@ -40,88 +47,87 @@ struct WriteQueues {
     /// Messages that wait for `shard` or are in one of its batches.
     func queuedRows(_ shard: ShardID) -> Int { shards[shard]?.rows ?? 0 }
 
-    /// Takes a message in. A room that has messages waiting keeps its place, wherever `owner` is.
-    ///
-    /// - Returns: the shard that has work now, or nil when its queue is full: nothing was taken.
-    mutating func offer(_ entry: PendingWrite, owner: ShardID) -> ShardID? {
-        let room = entry.message.room
-        let shard = rooms[room]?.shard ?? owner
-        let load = shards[shard, default: ShardQueue()]
-        guard load.rows < limits.queuedRows, load.bytes + entry.bytes <= limits.queuedBytes else {
-            return nil
-        }
-        shards[shard, default: ShardQueue()].rows += 1
-        shards[shard, default: ShardQueue()].bytes += entry.bytes
-        let wasIdle = rooms[room].map { $0.entries.isEmpty && !$0.isInFlight } ?? true
-        rooms[room, default: RoomQueue(shard: shard)].entries.append(entry)
-        if wasIdle { shards[shard, default: ShardQueue()].ready.append(room) }
-        return shard
-    }
+    /// Their size in bytes.
+    func queuedBytes(_ shard: ShardID) -> Int { shards[shard]?.bytes ?? 0 }
 
     /// Whether ``takeBatch(for:)`` would find something.
     func hasWork(for shard: ShardID) -> Bool { shards[shard].map { !$0.ready.isEmpty } ?? false }
 
     /// Whether no message waits or is on its way.
-    var isEmpty: Bool { rooms.isEmpty }
+    var isEmpty: Bool { places.isEmpty }
 
-    /// Takes everything out that no batch holds.
-    mutating func takeAll() -> [PendingWrite] {
-        defer {
-            rooms = [:]
-            shards = [:]
-        }
-        return rooms.values.flatMap(\.entries)
+    /// Where the messages of `room` go: it keeps its shard while it has messages waiting.
+    func shard(of room: RoomID) -> ShardID? {
+        places[room].flatMap { rooms[$0]?.shard }
+    }
+
+    /// The room at `place`.
+    func room(at place: Int) -> RoomID? { rooms[place]?.room }
+
+    /// Takes a message in. A room that has messages waiting keeps its place, wherever `owner` is.
+    ///
+    /// - Returns: the shard that has work now, or nil when its queue is full: nothing was taken.
+    mutating func offer(_ entry: PendingWrite, owner: ShardID) -> ShardID? {
+        let known = places[entry.message.room]
+        let shard = known.flatMap { rooms[$0]?.shard } ?? owner
+        guard reserve(entry, shard) else { return nil }
+        earliestDeadline = earliestDeadline.map { min($0, entry.deadline) } ?? entry.deadline
+        let place = known ?? newPlace(for: entry.message.room, shard: shard)
+        let isIdle = rooms[place].map { $0.entries.isEmpty && !$0.isInFlight } ?? false
+        rooms[place]?.entries.append(entry)
+        if isIdle { shards[shard]?.ready.append(place) }
+        return shard
     }
 
     /// The next batch for `shard`, empty when there is nothing to do. Its rooms are in flight until
-    /// ``finish(_:unsettled:next:)``.
-    mutating func takeBatch(for shard: ShardID) -> [PendingWrite] {
-        var batch: [PendingWrite] = []
-        var bytes = 0
-        while let room = shards[shard]?.ready.popFirst() {
-            var queue = rooms[room] ?? RoomQueue(shard: shard)
-            while let first = queue.entries.first, batch.count < limits.batchRows,
-                batch.isEmpty || bytes + first.bytes <= limits.batchBytes
-            {
-                batch.append(queue.entries.removeFirst())
-                bytes += first.bytes
-                queue.isInFlight = true
-            }
-            rooms[room] = queue
-            if !queue.isInFlight {
-                shards[shard]?.ready.prepend(room)
+    /// ``finish(_:unsettled:rows:bytes:next:)``.
+    mutating func takeBatch(for shard: ShardID) -> WriteBatch {
+        var batch = WriteBatch()
+        while let place = shards[shard]?.ready.popFirst() {
+            let first = batch.entries.count
+            take(from: place, &batch)
+            guard batch.entries.count > first else {
+                shards[shard]?.ready.prepend(place)
                 break
             }
-            if batch.count >= limits.batchRows || bytes >= limits.batchBytes { break }
+            batch.runs.append(WriteBatch.Run(place: place, range: first..<batch.entries.count))
+            if batch.entries.count >= limits.batchRows || batch.bytes >= limits.batchBytes { break }
         }
         return batch
     }
 
-    /// A batch of `room` has ended; `unsettled` are its messages that nobody has stored or refused.
+    /// A batch of the room at `place` has ended.
     ///
+    /// - Parameters:
+    ///   - unsettled: its messages that nobody has stored, refused or diverted, in order.
+    ///   - rows: how many messages are settled, and `bytes` their size.
     /// - Returns: the shard that has work now, if any.
     mutating func finish(
-        _ room: RoomID, settled: [PendingWrite], unsettled: [PendingWrite], next: Continuation
+        _ place: Int, unsettled: [PendingWrite], rows: Int, bytes: Int, next: Continuation
     ) -> ShardID? {
-        guard var queue = rooms[room] else { return nil }
+        guard var queue = rooms[place] else { preconditionFailure("a room in flight has a place") }
         precondition(queue.isInFlight, "only a room in flight comes back")
-        release(settled, from: queue.shard)
+        release(rows, bytes, from: queue.shard)
         queue.isInFlight = false
         queue.entries.prepend(contentsOf: unsettled)
         guard !queue.entries.isEmpty else {
-            rooms[room] = nil
+            free(place)
             return nil
+        }
+        for entry in unsettled {
+            earliestDeadline = earliestDeadline.map { min($0, entry.deadline) } ?? entry.deadline
         }
         switch next {
         case .here: break
         case .at(let shard): transfer(&queue, to: shard)
         case .later(let time):
             queue.blockedUntil = time
-            rooms[room] = queue
+            blocked.insert(place)
+            rooms[place] = queue
             return nil
         }
-        rooms[room] = queue
-        shards[queue.shard, default: ShardQueue()].ready.append(room)
+        rooms[place] = queue
+        shards[queue.shard, default: ShardQueue()].ready.append(place)
         return queue.shard
     }
 
@@ -132,49 +138,138 @@ struct WriteQueues {
         _ now: ContinuousClock.Instant, owner: (PendingWrite) -> ShardID?
     ) -> Set<ShardID> {
         var woken: Set<ShardID> = []
-        for (room, queue) in rooms {
-            guard let until = queue.blockedUntil, until <= now, let first = queue.entries.first
+        for place in blocked {
+            guard var queue = rooms[place], let until = queue.blockedUntil, until <= now,
+                let first = queue.entries.first
             else { continue }
-            var queue = queue
+            blocked.remove(place)
             queue.blockedUntil = nil
             transfer(&queue, to: owner(first) ?? queue.shard)
-            rooms[room] = queue
-            shards[queue.shard, default: ShardQueue()].ready.append(room)
+            rooms[place] = queue
+            shards[queue.shard, default: ShardQueue()].ready.append(place)
             woken.insert(queue.shard)
         }
         return woken
     }
+}
 
+// MARK: - Taking out
+
+extension WriteQueues {
     /// Takes out the waiting messages whose deadline has passed, each with its shard.
-    mutating func expired(_ now: ContinuousClock.Instant) -> [(PendingWrite, ShardID)] {
-        var expired: [(PendingWrite, ShardID)] = []
-        for (room, queue) in rooms where queue.entries.contains(where: { $0.deadline <= now }) {
-            var queue = queue
-            let late = queue.entries.filter { $0.deadline <= now }
-            queue.entries.removeAll { $0.deadline <= now }
-            release(Array(late), from: queue.shard)
-            expired += late.map { ($0, queue.shard) }
-            if queue.entries.isEmpty, !queue.isInFlight {
-                rooms[room] = nil
-                shards[queue.shard]?.ready.removeAll { $0 == room }
-            } else {
-                rooms[room] = queue
+    ///
+    /// - Parameter isKept: messages that stay although they are late.
+    /// - Returns: those taken out, and the late ones that stayed.
+    mutating func expired(
+        _ now: ContinuousClock.Instant, keeping isKept: (PendingWrite) -> Bool = { _ in false }
+    ) -> (late: [(PendingWrite, ShardID)], kept: [PendingWrite]) {
+        guard let earliestDeadline, earliestDeadline <= now else { return ([], []) }
+        var late: [(PendingWrite, ShardID)] = []
+        var kept: [PendingWrite] = []
+        var earliest: ContinuousClock.Instant?
+        for (place, queue) in rooms.enumerated() {
+            guard var queue else { continue }
+            for entry in queue.entries where entry.deadline > now {
+                earliest = earliest.map { min($0, entry.deadline) } ?? entry.deadline
             }
+            let over = Array(queue.entries.filter { $0.deadline <= now })
+            guard !over.isEmpty else { continue }
+            kept += over.filter(isKept)
+            let leaving = over.filter { !isKept($0) }
+            queue.entries.removeAll { $0.deadline <= now && !isKept($0) }
+            rooms[place] = queue
+            settle(leaving, place)
+            late += leaving.map { ($0, queue.shard) }
         }
-        return expired
+        self.earliestDeadline = earliest
+        return (late, kept)
+    }
+
+    /// Takes out what waits of `room` and no batch holds.
+    mutating func takeAll(of room: RoomID) -> [PendingWrite] {
+        guard let place = places[room] else { return [] }
+        return takeAll(at: place)
+    }
+
+    /// Takes out what waits for `shard` and no batch holds, room by room.
+    mutating func takeAll(for shard: ShardID) -> [PendingWrite] {
+        rooms.indices.filter { rooms[$0]?.shard == shard }.flatMap { takeAll(at: $0) }
+    }
+
+    /// Takes everything out that no batch holds.
+    mutating func takeAll() -> [PendingWrite] {
+        rooms.indices.flatMap { takeAll(at: $0) }
+    }
+
+    private mutating func takeAll(at place: Int) -> [PendingWrite] {
+        guard let entries = rooms[place]?.entries, !entries.isEmpty else { return [] }
+        rooms[place]?.entries = []
+        settle(Array(entries), place)
+        return Array(entries)
+    }
+
+    /// `entries` have left the queue of the room at `place`.
+    private mutating func settle(_ entries: [PendingWrite], _ place: Int) {
+        guard let queue = rooms[place] else { return }
+        release(entries.count, entries.reduce(0) { $0 + $1.bytes }, from: queue.shard)
+        guard queue.entries.isEmpty, !queue.isInFlight else { return }
+        shards[queue.shard]?.ready.removeAll { $0 == place }
+        free(place)
+    }
+}
+
+// MARK: - Steps
+
+extension WriteQueues {
+    private mutating func newPlace(for room: RoomID, shard: ShardID) -> Int {
+        let place = freePlaces.popLast() ?? rooms.count
+        if place == rooms.count { rooms.append(nil) }
+        rooms[place] = RoomQueue(room: room, shard: shard)
+        places[room] = place
+        return place
+    }
+
+    private mutating func free(_ place: Int) {
+        guard let queue = rooms[place] else { return }
+        places[queue.room] = nil
+        blocked.remove(place)
+        rooms[place] = nil
+        freePlaces.append(place)
+    }
+
+    private mutating func reserve(_ entry: PendingWrite, _ shard: ShardID) -> Bool {
+        let (rows, bytes) = (limits.queuedRows, limits.queuedBytes)
+        func reserve(_ load: inout ShardQueue) -> Bool {
+            guard load.rows < rows, load.bytes + entry.bytes <= bytes else { return false }
+            load.rows += 1
+            load.bytes += entry.bytes
+            return true
+        }
+        return reserve(&shards[shard, default: ShardQueue()])
+    }
+
+    private mutating func take(from place: Int, _ batch: inout WriteBatch) {
+        while let first = rooms[place]?.entries.first, batch.entries.count < limits.batchRows,
+            batch.isEmpty || batch.bytes + first.bytes <= limits.batchBytes
+        {
+            rooms[place]?.entries.removeFirst()
+            rooms[place]?.isInFlight = true
+            batch.entries.append(first)
+            batch.bytes += first.bytes
+        }
     }
 
     private mutating func transfer(_ queue: inout RoomQueue, to shard: ShardID) {
         guard shard != queue.shard else { return }
         let bytes = queue.entries.reduce(0) { $0 + $1.bytes }
-        release(Array(queue.entries), from: queue.shard)
+        release(queue.entries.count, bytes, from: queue.shard)
         shards[shard, default: ShardQueue()].rows += queue.entries.count
         shards[shard, default: ShardQueue()].bytes += bytes
         queue.shard = shard
     }
 
-    private mutating func release(_ entries: [PendingWrite], from shard: ShardID) {
-        shards[shard, default: ShardQueue()].rows -= entries.count
-        shards[shard, default: ShardQueue()].bytes -= entries.reduce(0) { $0 + $1.bytes }
+    private mutating func release(_ rows: Int, _ bytes: Int, from shard: ShardID) {
+        shards[shard, default: ShardQueue()].rows -= rows
+        shards[shard, default: ShardQueue()].bytes -= bytes
     }
 }

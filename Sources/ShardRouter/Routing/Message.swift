@@ -64,6 +64,14 @@ public struct Receipt: Hashable, Sendable {
     }
 }
 
+/// What became of a message that a router has accepted.
+public enum WriteOutcome: Hashable, Sendable {
+    /// Its shard has committed it.
+    case stored(Receipt)
+    /// Its shard is out of reach: the overflow keeps it safe, and it will be stored.
+    case queued
+}
+
 /// A run of a room's messages, oldest first.
 public struct HistoryPage: Hashable, Sendable {
     public var messages: [StoredMessage]

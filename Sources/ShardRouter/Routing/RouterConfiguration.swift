@@ -1,4 +1,6 @@
+public import CoreMetrics
 public import Postgres
+public import Tracing
 
 /// What a router needs to know.
 public struct RouterConfiguration: Sendable {
@@ -7,6 +9,13 @@ public struct RouterConfiguration: Sendable {
     /// Where the last known topology is kept, for a start without the catalog; nil keeps none.
     public var topologyFile: String?
     public var limits: RouterLimits
+    /// Where ``ShardRouter/accept(_:patience:)`` keeps messages whose shard is out of reach; nil
+    /// refuses them.
+    public var overflow: (any WriteOverflow)?
+    /// Where metrics go; nil takes the factory that the program has set up.
+    public var metricsFactory: (any MetricsFactory)?
+    /// Where spans go; nil takes the tracer that the program has set up, if any.
+    public var tracer: (any Tracer)?
 
     /// - Parameter applicationName: how the router's connections appear in `pg_stat_activity`.
     public init(

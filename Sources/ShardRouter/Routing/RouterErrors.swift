@@ -8,8 +8,9 @@ public enum WriteError: Error, Sendable, Equatable {
     case conflict(id: UUID)
     /// The shard refused this message for good (too long, bad data). Nothing was written.
     case refused(id: UUID, reason: String, sqlState: String?)
-    /// The shard was out of reach until the patience ended. Nothing was written.
-    case unavailable(shard: ShardID, reason: String)
+    /// The shard does not answer, or did not until the patience ended. Nothing was written; try
+    /// again after `retryAfter`.
+    case unavailable(shard: ShardID, reason: String, retryAfter: Duration)
     /// The connection died, or the patience ended, while the message was on its way: it may be
     /// stored. Repeat with the same id.
     case unknownOutcome(shard: ShardID, reason: String)

@@ -6,23 +6,28 @@ public struct RouterLimits: Sendable {
     public var batchBytes = 192 * 1_024
     /// Batches of one shard on their way at once: one commits while the next is built.
     public var lanes = 2
-    /// Messages of one shard that wait. A full queue refuses at once.
+    /// Messages of one shard that wait or are on their way. A full queue refuses at once.
     public var queuedRows = 20_000
-    /// Texts of one shard that wait, in bytes.
+    /// Texts of one shard that wait or are on their way, in bytes.
     public var queuedBytes = 32 * 1_024 * 1_024
     /// Connections to one shard, lanes included.
     public var connections = 8
     /// How long a connection may take to come about.
     public var connect = Duration.seconds(5)
-    /// How long one batch may take before it is given up and repeated.
-    public var batch = Duration.seconds(10)
+    /// How long one batch may take before it is given up and repeated: a commit takes
+    /// milliseconds, on a disk in trouble a second or two.
+    public var batch = Duration.seconds(3)
     /// The first pause after a failure; it doubles up to ``longestPause``, with jitter.
     public var firstPause = Duration.milliseconds(50)
     public var longestPause = Duration.seconds(2)
+    /// When messages are turned away from a shard that does not answer.
+    public var circuit = CircuitLimits()
     /// How soon a room whose slot is fenced or on its way is tried again.
     public var fencePause = Duration.milliseconds(20)
-    /// How soon a refused caller should come back.
+    /// The shortest time after which a refused caller is asked to come back.
     public var overloadPause = Duration.milliseconds(250)
+    /// The longest one: a queue that needs more than this is not worth waiting for.
+    public var longestOverloadPause = Duration.seconds(10)
     /// How often the catalog is read although it announced nothing.
     public var catalogPoll = Duration.seconds(10)
     /// How often waiting messages are looked at for their deadlines.

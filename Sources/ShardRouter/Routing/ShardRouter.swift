@@ -1,8 +1,10 @@
+import CoreMetrics
 import FoundationEssentials
 public import Logging
 import Postgres
 public import ServiceLifecycle
 import Synchronization
+import Tracing
 
 /// Reads and writes the rows of rooms, wherever they live.
 ///
@@ -17,7 +19,10 @@ public final class ShardRouter: Service {
     private let configuration: RouterConfiguration
     private let dispatcher: WriteDispatcher
     private let pools: Pools
-    private let watch: ShardWatch
+    private let tracing: RouterTracing
+    private let metrics: RouterMetrics
+    /// Queues are measured this much more rarely than they are looked at.
+    private static let sweepsPerMeasurement = 25
 
     /// Loads the topology, checks the shards, and returns a router that can be run.
     ///
@@ -50,8 +55,12 @@ public final class ShardRouter: Service {
     private init(_ topology: Topology, configuration: RouterConfiguration, logger: Logger) {
         self.configuration = configuration
         self.logger = logger
-        dispatcher = WriteDispatcher(limits: configuration.limits)
-        watch = ShardWatch(logger: logger)
+        dispatcher = WriteDispatcher(
+            limits: configuration.limits, overflow: configuration.overflow)
+        tracing = RouterTracing(configuration.tracer)
+        let metrics = RouterMetrics(factory: configuration.metricsFactory ?? MetricsSystem.factory)
+        for shard in topology.shards { _ = metrics.shard(shard.id, name: shard.name) }
+        self.metrics = metrics
         let pools = Pools(configuration: configuration)
         self.pools = pools
         keeper = TopologyKeeper(topology, configuration: configuration, logger: logger) {
@@ -76,13 +85,39 @@ public final class ShardRouter: Service {
     /// - Parameter patience: the longest wait, retries included.
     /// - Throws: ``WriteError``. After `unknownOutcome` the row may be there: storing the same id
     ///   again is safe after any of them.
-    /// - Note: Cancelling the task does not take the message back.
+    /// - Note: Cancelling the task does not take the message back. Passes the overflow by.
     public func store(
         _ message: Message, patience: Duration
     ) async throws(WriteError) -> Receipt {
+        switch try await write(message, patience: patience, mayOverflow: false) {
+        case .stored(let receipt): return receipt
+        case .queued: preconditionFailure("only an accepted message goes to the overflow")
+        }
+    }
+
+    /// Stores `message`, or hands it to the overflow when its shard is out of reach; returns when
+    /// it is durable in one of them.
+    ///
+    /// The messages of a room keep the order of the calls: while earlier ones wait in the overflow,
+    /// later ones go there too. Without an overflow this is ``store(_:patience:)``.
+    ///
+    /// - Parameter patience: how long its shard is waited for. The overflow takes its own time.
+    /// - Throws: ``WriteError``: nothing was kept, except after `unknownOutcome`, when the message
+    ///   may be stored. The same id may be given again after any of them.
+    public func accept(
+        _ message: Message, patience: Duration
+    ) async throws(WriteError) -> WriteOutcome {
+        try await write(message, patience: patience, mayOverflow: configuration.overflow != nil)
+    }
+
+    private func write(
+        _ message: Message, patience: Duration, mayOverflow: Bool
+    ) async throws(WriteError) -> WriteOutcome {
         let (slot, shard) = route(message.room)
         guard let shard else {
-            throw .unavailable(shard: ShardID(0), reason: "no shard owns slot \(slot)")
+            throw .unavailable(
+                shard: ShardID(0), reason: "no shard owns slot \(slot)",
+                retryAfter: limits.longestPause)
         }
         guard !message.text.utf8.contains(0), !message.author.utf8.contains(0),
             !message.room.text.utf8.contains(0)
@@ -91,11 +126,24 @@ public final class ShardRouter: Service {
                 id: message.id, reason: "PostgreSQL text cannot hold a NUL character",
                 sqlState: nil)
         }
-        let deadline = ContinuousClock.now + patience
-        let outcome = await withCheckedContinuation { continuation in
+        let span = tracing.start("router.store", room: message.room)
+        let start = ContinuousClock.now
+        let outcome = await withUnsafeContinuation { (caller: PendingWrite.Caller) in
             dispatcher.offer(
-                PendingWrite(message, slot: slot, deadline: deadline, caller: continuation),
+                PendingWrite(
+                    message, slot: slot, start: start, deadline: start + patience,
+                    mayOverflow: mayOverflow, context: span?.context, caller: caller),
                 owner: shard)
+        }
+        let label = WriteLabel(outcome)
+        if let metrics = metrics[shard] {
+            metrics.write.record(since: start)
+            metrics.wrote(label)
+        }
+        if let span {
+            span.attributes["shard.id"] = shard.number
+            span.attributes["outcome"] = label.rawValue
+            span.end()
         }
         return try outcome.get()
     }
@@ -137,8 +185,11 @@ public final class ShardRouter: Service {
     }
 
     private func sweep() async {
+        var count = 0
         while !Task.isCancelled {
             dispatcher.sweep(now: .now) { keeper.table.owner(of: $0.slot) }
+            if count.isMultiple(of: Self.sweepsPerMeasurement) { measureQueues() }
+            count += 1
             do {
                 try await Task.sleep(for: configuration.limits.sweep)
             } catch {
@@ -147,40 +198,58 @@ public final class ShardRouter: Service {
         }
     }
 
+    private func measureQueues() {
+        for shard in topology.shards {
+            let (rows, bytes) = dispatcher.load(of: shard.id)
+            let metrics = metrics.shard(shard.id, name: shard.name)
+            metrics.queueRows.set(rows)
+            metrics.queueBytes.set(bytes)
+        }
+    }
+
     private func work(_ lane: WriteDispatcher.Lane) async {
+        let name = topology.shard(lane.shard)?.name ?? "\(lane.shard)"
+        let attempt = LaneAttempt(
+            lane: lane, pools: pools, dispatcher: dispatcher, limits: configuration.limits,
+            metrics: metrics.shard(lane.shard, name: name), tracing: tracing, logger: logger)
         while let batch = await dispatcher.nextBatch(for: lane) {
-            let answers = await LaneAttempt(
-                lane: lane, pools: pools, limits: configuration.limits, watch: watch
-            ).store(batch)
-            finish(lane, batch, answers)
+            finish(lane, batch, await attempt.store(batch.entries), attempt.metrics)
         }
     }
 
     /// Tells the callers, and sends on what belongs elsewhere.
     private func finish(
-        _ lane: WriteDispatcher.Lane, _ batch: [PendingWrite], _ answers: [AppendOutcome?]
+        _ lane: WriteDispatcher.Lane, _ batch: WriteBatch, _ answers: [AppendOutcome?],
+        _ metrics: ShardMetrics
     ) {
-        var rooms: [RoomID: (settled: [PendingWrite], unsettled: [PendingWrite])] = [:]
-        var redirected: [RoomID: SlotAnswer] = [:]
-        for (entry, answer) in zip(batch, answers) {
-            let room = entry.message.room
-            switch answer {
-            case .settled(let outcome)?:
-                entry.resolve(outcome)
-                rooms[room, default: ([], [])].settled.append(entry)
-            case .elsewhere(let answer)? where !entry.isResolved:
-                redirected[room] = answer
-                rooms[room, default: ([], [])].unsettled.append(entry)
-            case .elsewhere?, nil:
-                entry.expire(shard: lane.shard, reason: "the shard did not answer in time")
-                rooms[room, default: ([], [])].settled.append(entry)
+        var verdicts: [WriteDispatcher.Verdict] = []
+        verdicts.reserveCapacity(batch.runs.count)
+        for run in batch.runs {
+            var verdict = WriteDispatcher.Verdict(
+                unsettled: [], settledRows: 0, settledBytes: 0, next: .here)
+            for index in run.range {
+                let entry = batch.entries[index]
+                switch answers[index] {
+                case .settled(let outcome)?:
+                    entry.resolve(outcome.map { .stored($0) })
+                case .elsewhere(let answer)? where !entry.isOver:
+                    verdict.unsettled.append(entry)
+                    verdict.next = next(for: entry.slot, at: lane.shard, answer)
+                    metrics.redirects.increment()
+                    continue
+                case .elsewhere?, nil:
+                    if !entry.isOver {
+                        entry.expire(
+                            shard: lane.shard, reason: "the shard did not answer in time",
+                            retryAfter: limits.circuit.firstPause)
+                    }
+                }
+                verdict.settledRows += 1
+                verdict.settledBytes += entry.bytes
             }
+            verdicts.append(verdict)
         }
-        let slots = Dictionary(batch.map { ($0.message.room, $0.slot) }) { first, _ in first }
-        dispatcher.finish(lane, rooms) { room in
-            guard let answer = redirected[room], let slot = slots[room] else { return .here }
-            return next(for: slot, at: lane.shard, answer)
-        }
+        dispatcher.finish(lane, batch, verdicts)
     }
 
     /// Where the messages of a slot go on that `shard` did not take.

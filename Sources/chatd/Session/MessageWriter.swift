@@ -62,12 +62,18 @@ extension ServerFrame {
             self.error(.idConflict, "this id already holds another message", id: id)
         case .refused:
             self.error(.badMessage, "the message cannot be stored", id: id)
-        case .unavailable, .unknownOutcome, .stopped:
-            self.error(
-                .unavailable,
-                "the room cannot be written to now; send the message again with the same id",
-                id: id, isTemporary: true)
+        case .unavailable(shard: _, reason: _, let retryAfter):
+            unwritable(id, retryAfter: retryAfter)
+        case .unknownOutcome, .stopped:
+            unwritable(id, retryAfter: nil)
         }
+    }
+
+    private static func unwritable(_ id: UUID, retryAfter: Duration?) -> ByteBuffer {
+        error(
+            .unavailable,
+            "the room cannot be written to now; send the message again with the same id",
+            id: id, retryAfter: retryAfter, isTemporary: true)
     }
 
     /// What a reader is told when a page cannot be read.

@@ -223,7 +223,11 @@ import Testing
 
     @Test(
         arguments: [
-            (.unavailable(shard: ShardID(1), reason: "secret host"), "unavailable", true, nil),
+            (
+                .unavailable(
+                    shard: ShardID(1), reason: "secret host", retryAfter: .milliseconds(500)),
+                "unavailable", true, 500
+            ),
             (.unknownOutcome(shard: ShardID(1), reason: "secret host"), "unavailable", true, nil),
             (.stopped, "unavailable", true, nil),
             (.refused(id: .numbered(1), reason: "secret", sqlState: nil), "badMessage", false, nil),

@@ -1,0 +1,85 @@
+/// Whether messages are sent to a shard: closed → open → trial → closed, or open again.
+///
+/// Closed, it lets everything through. It opens when nothing has succeeded for as long as
+/// ``CircuitLimits/tolerance`` although something was tried, and lets nothing through for a pause.
+/// Then one message may try; its outcome closes the circuit or opens it for a longer pause. Pure:
+/// no clock, no chance.
+struct WriteCircuit {
+    typealias Instant = ContinuousClock.Instant
+
+    enum Phase: Equatable {
+        /// `failingSince`: when the first of the attempts began that have failed since the last
+        /// success.
+        case closed(failingSince: Instant?)
+        case open(until: Instant)
+        /// A message is trying. When nothing was heard of it until then, another one may.
+        case trial(until: Instant)
+    }
+
+    enum Admission: Equatable {
+        case allowed
+        case refused(retryAfter: Duration)
+    }
+
+    private(set) var phase = Phase.closed(failingSince: nil)
+    private var pause: Duration
+    private let limits: CircuitLimits
+
+    init(limits: CircuitLimits) {
+        self.limits = limits
+        pause = limits.firstPause
+    }
+
+    /// Whether messages are turned away.
+    var isOpen: Bool {
+        switch phase {
+        case .closed: false
+        case .open, .trial: true
+        }
+    }
+
+    /// A message wants to go to the shard.
+    mutating func ask(now: Instant) -> Admission {
+        switch phase {
+        case .closed:
+            return .allowed
+        case .open(let until), .trial(let until):
+            guard now >= until else { return .refused(retryAfter: until - now) }
+            phase = .trial(until: now + limits.trial)
+            return .allowed
+        }
+    }
+
+    /// The shard has answered a batch.
+    ///
+    /// - Returns: whether this closed the circuit.
+    mutating func succeeded() -> Bool {
+        defer {
+            phase = .closed(failingSince: nil)
+            pause = limits.firstPause
+        }
+        return isOpen
+    }
+
+    /// An attempt that began at `start` has failed, and not by the fault of a message.
+    ///
+    /// - Parameter jitter: 0.5 … 1, so that the servers of a cluster do not come back as one.
+    /// - Returns: whether this opened the circuit.
+    mutating func failed(start: Instant, now: Instant, jitter: Double) -> Bool {
+        switch phase {
+        case .closed(let failingSince):
+            let since = failingSince ?? start
+            guard now - since >= limits.tolerance else {
+                phase = .closed(failingSince: since)
+                return false
+            }
+        case .open:
+            return false  // An attempt from before it opened.
+        case .trial:
+            break
+        }
+        phase = .open(until: now + pause * jitter)
+        pause = min(pause * 2, limits.longestPause)
+        return true
+    }
+}

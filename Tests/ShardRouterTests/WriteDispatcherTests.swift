@@ -1,0 +1,219 @@
+import FoundationEssentials
+import Postgres
+import Synchronization
+import TestKit
+import Testing
+
+@testable import ShardRouter
+
+@Suite struct WriteDispatcherTests {
+    private let start = ContinuousClock.now
+    private let one = ShardID(1)
+    private let overflow = MemoryOverflow()
+    private let outcomes = Outcomes()
+    private var lanes: [WriteDispatcher.Lane] {
+        [0, 1].map { WriteDispatcher.Lane(shard: one, number: $0) }
+    }
+
+    /// What callers were told, by the texts of their messages.
+    private final class Outcomes: Sendable {
+        private let told = Mutex<[String: PendingWrite.Outcome]>([:])
+
+        subscript(_ text: String) -> PendingWrite.Outcome? { told.withLock { $0[text] } }
+
+        func tell(_ text: String, _ outcome: PendingWrite.Outcome) {
+            told.withLock { $0[text] = outcome }
+        }
+    }
+
+    /// Offers messages in order; the callers wait as children of `group`.
+    private func offer(
+        _ dispatcher: WriteDispatcher, _ messages: [(room: String, text: String)],
+        mayOverflow: Bool = true, patience: Duration = .seconds(1_000),
+        _ group: inout DiscardingTaskGroup
+    ) {
+        for (room, text) in messages {
+            group.addImmediateTask { [outcomes, start] in
+                let now = Timestamp(microsecondsSince1970: 0)
+                let message = Message(
+                    id: UUID(), room: RoomID(room), author: "a", sentAt: now, receivedAt: now,
+                    text: text)
+                let outcome = await withUnsafeContinuation { (caller: PendingWrite.Caller) in
+                    dispatcher.offer(
+                        PendingWrite(
+                            message, slot: Slot(0), start: .now, deadline: start + patience,
+                            mayOverflow: mayOverflow, caller: caller),
+                        owner: ShardID(1))
+                }
+                outcomes.tell(text, outcome)
+            }
+        }
+    }
+
+    private func fail(_ dispatcher: WriteDispatcher, _ lane: Int = 0) -> (Bool, Bool) {
+        dispatcher.failed(lanes[lane], start: .now - .seconds(60))
+    }
+
+    @Test func `a shard that is given up loses its messages to the overflow, in order`() async {
+        let dispatcher = WriteDispatcher(limits: RouterLimits(), overflow: overflow)
+
+        await withDiscardingTaskGroup { group in
+            offer(dispatcher, [("a", "a1"), ("b", "b1")], &group)
+            let batch = await dispatcher.nextBatch(for: lanes[0])
+            offer(dispatcher, [("a", "a2"), ("b", "b2"), ("a", "a3")], &group)
+
+            #expect(fail(dispatcher) == (true, true))
+
+            offer(dispatcher, [("a", "a4"), ("c", "c1")], &group)
+            let texts = overflow.texts
+            #expect(texts.filter { $0.hasPrefix("a") } == ["a1", "a2", "a3", "a4"])
+            #expect(texts.filter { $0.hasPrefix("b") } == ["b1", "b2"])
+            #expect(texts.last == "c1")
+            #expect(batch?.entries.allSatisfy { $0.isOver } == true, "no lane sends them again")
+            overflow.answer(.success(()))
+            finish(dispatcher, batch)
+        }
+
+        #expect(outcomes["a1"] == .success(.queued))
+        #expect(outcomes["c1"] == .success(.queued))
+        #expect(dispatcher.load(of: one) == (0, 0))
+    }
+
+    @Test func `without an overflow the callers are told when to come back`() async {
+        let dispatcher = WriteDispatcher(limits: RouterLimits())
+
+        await withDiscardingTaskGroup { group in
+            offer(dispatcher, [("a", "waiting")], mayOverflow: false, &group)
+            _ = fail(dispatcher)
+            offer(dispatcher, [("a", "later")], mayOverflow: false, &group)
+        }
+
+        for text in ["waiting", "later"] {
+            guard case .failure(.unavailable(one, _, let retryAfter))? = outcomes[text] else {
+                Issue.record("\(text): \(String(describing: outcomes[text]))")
+                continue
+            }
+            #expect(retryAfter > .zero)
+        }
+    }
+
+    @Test func `what bypasses the overflow tries again, one message at a time`() async {
+        var limits = RouterLimits()
+        limits.circuit.firstPause = .zero
+        let dispatcher = WriteDispatcher(limits: limits, overflow: overflow)
+        _ = fail(dispatcher)
+
+        await withDiscardingTaskGroup { group in
+            offer(dispatcher, [("a", "trial"), ("b", "too soon")], mayOverflow: false, &group)
+            let batch = await dispatcher.nextBatch(for: lanes[0])
+
+            #expect(batch?.entries.map(\.message.text) == ["trial"])
+            #expect(dispatcher.succeeded(lanes[0], rows: 1, start: start))
+            #expect(!dispatcher.isOpen(one))
+            batch?.entries.first?.resolve(.failure(.stopped))
+            finish(dispatcher, batch)
+        }
+
+        guard case .failure(.unavailable)? = outcomes["too soon"] else {
+            Issue.record("\(String(describing: outcomes["too soon"]))")
+            return
+        }
+        #expect(overflow.texts.isEmpty)
+    }
+
+    @Test func `while messages of a room are in the overflow, later ones go there too`() async {
+        let dispatcher = WriteDispatcher(limits: RouterLimits(), overflow: overflow)
+
+        await withDiscardingTaskGroup { group in
+            offer(dispatcher, [("a", "a1")], patience: .zero, &group)
+            dispatcher.sweep(now: start + .seconds(1)) { _ in one }
+            offer(dispatcher, [("a", "a2"), ("b", "b1")], &group)
+            #expect(overflow.texts == ["a1", "a2"])
+            let batch = await dispatcher.nextBatch(for: lanes[0])
+            #expect(batch?.entries.map(\.message.text) == ["b1"])
+            overflow.answer(.success(()))
+
+            overflow.drain()
+            offer(dispatcher, [("a", "a3")], &group)
+
+            let next = await dispatcher.nextBatch(for: lanes[1])
+            #expect(next?.entries.map(\.message.text) == ["a3"])
+            dispatcher.abandon()
+        }
+    }
+
+    @Test func `patience that ends for one message takes its whole room to the overflow`() async {
+        let dispatcher = WriteDispatcher(limits: RouterLimits(), overflow: overflow)
+
+        await withDiscardingTaskGroup { group in
+            offer(dispatcher, [("a", "sent")], patience: .seconds(5), &group)
+            let batch = await dispatcher.nextBatch(for: lanes[0])
+            offer(dispatcher, [("a", "patient"), ("b", "other")], &group)
+
+            dispatcher.sweep(now: start + .seconds(5)) { _ in one }
+
+            #expect(overflow.texts == ["sent", "patient"])
+            overflow.answer(.success(()))
+            finish(dispatcher, batch)
+            #expect(dispatcher.load(of: one).rows == 1)
+            dispatcher.abandon()
+        }
+
+        #expect(outcomes["patient"] == .success(.queued))
+    }
+
+    @Test(arguments: [false, true])
+    func `what a full overflow refuses was stored by nobody, or its outcome is unknown`(
+        mayHaveRun: Bool
+    ) async {
+        let dispatcher = WriteDispatcher(limits: RouterLimits(), overflow: overflow)
+
+        await withDiscardingTaskGroup { group in
+            offer(dispatcher, [("a", "a1")], &group)
+            let batch = await dispatcher.nextBatch(for: lanes[0])
+            batch?.entries.first?.mayHaveRun.store(mayHaveRun, ordering: .releasing)
+            _ = fail(dispatcher)
+            overflow.answer(.failure(.full))
+            finish(dispatcher, batch)
+        }
+
+        switch outcomes["a1"] {
+        case .failure(.overloaded(one, let retryAfter))? where !mayHaveRun:
+            #expect(retryAfter > .zero)
+        case .failure(.unknownOutcome(one, _))? where mayHaveRun:
+            break
+        default:
+            Issue.record("\(String(describing: outcomes["a1"]))")
+        }
+    }
+
+    @Test func `a refused caller is told to come back when half of the queue will be gone`() async {
+        var limits = RouterLimits()
+        limits.queuedRows = 100
+        let dispatcher = WriteDispatcher(limits: limits)
+        _ = dispatcher.succeeded(lanes[0], rows: 10, start: .now - .seconds(1))
+
+        await withDiscardingTaskGroup { group in
+            let messages = (0...100).map { (room: "r\($0)", text: "\($0)") }
+            offer(dispatcher, messages, &group)
+            dispatcher.abandon()
+        }
+
+        guard case .failure(.overloaded(one, let retryAfter))? = outcomes["100"] else {
+            Issue.record("\(String(describing: outcomes["100"]))")
+            return
+        }
+        #expect(retryAfter > .seconds(4) && retryAfter < .seconds(6), "100 rows, 10 a second")
+    }
+
+    private func finish(_ dispatcher: WriteDispatcher, _ batch: WriteBatch?) {
+        guard let batch else { return }
+        let verdicts = batch.runs.map { run in
+            let entries = batch.entries[run.range]
+            return WriteDispatcher.Verdict(
+                unsettled: [], settledRows: entries.count,
+                settledBytes: entries.reduce(0) { $0 + $1.bytes }, next: .here)
+        }
+        dispatcher.finish(lanes[0], batch, verdicts)
+    }
+}
