@@ -46,8 +46,10 @@ public enum Claim {
     /// `current`: only what a shard has too much, what nobody owns and what a leaving shard owns
     /// changes its owner. The same input gives the same answer.
     ///
-    /// - Parameter current: 16,384 owners; nil is a slot that nobody owns, and an owner that is
-    ///   not in `weights` is leaving.
+    /// - Parameters:
+    ///   - current: 16,384 owners; nil is a slot that nobody owns, and an owner that is not in
+    ///     `weights` is leaving.
+    ///   - weights: the share of each shard, relative to the others.
     /// - Complexity: O(slots + shards · log shards).
     public static func owners(
         current: [ShardID?], weights: [ShardID: Int]

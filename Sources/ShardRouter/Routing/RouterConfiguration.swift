@@ -17,7 +17,12 @@ public struct RouterConfiguration: Sendable {
     /// Where spans go; nil takes the tracer that the program has set up, if any.
     public var tracer: (any Tracer)?
 
-    /// - Parameter applicationName: how the router's connections appear in `pg_stat_activity`.
+    /// - Parameters:
+    ///   - catalog: see ``catalog``.
+    ///   - topologyFile: see ``topologyFile``.
+    ///   - applicationName: how the router's connections appear in `pg_stat_activity`, unless the
+    ///     catalog's string says it.
+    ///   - limits: see ``limits``.
     public init(
         catalog: ConnectionSettings, topologyFile: String? = nil,
         applicationName: String = "shardrouter", limits: RouterLimits = RouterLimits()

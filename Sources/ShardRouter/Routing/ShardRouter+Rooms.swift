@@ -1,4 +1,5 @@
 public import Postgres
+import Tracing
 
 /// Why a transaction for a room did not happen, or may have happened.
 public enum TransactionError: Error, Sendable, Equatable {
@@ -34,7 +35,8 @@ extension ShardRouter {
     ) async throws(ReadError) -> HistoryPage {
         let query = HistoryQuery(room: room, before: before, after: after, limit: limit)
         do {
-            return try await onOwner(of: room, patience: patience) { connection, deadline in
+            return try await onOwner(of: room, as: "router.history", patience: patience) {
+                connection, deadline in
                 let rows = try await connection.query(query.statement, deadline: deadline)
                 return try query.page(rows)
             }
@@ -57,7 +59,7 @@ extension ShardRouter {
         _ body: @escaping @Sendable (RoomTransaction) async throws -> Value
     ) async throws -> Value {
         try await inTransaction(
-            "begin isolation level read committed",
+            "router.transaction", "begin isolation level read committed",
             proving: "select state, moved_to, epoch from shard.prove_ownership($1)",
             for: room, patience: patience, body)
     }
@@ -71,7 +73,7 @@ extension ShardRouter {
     ) async throws -> Value {
         // The check is the first statement, so it and the rows come from one snapshot.
         try await inTransaction(
-            "begin isolation level repeatable read read only",
+            "router.read", "begin isolation level repeatable read read only",
             proving: "select state, moved_to, epoch from shard.slots "
                 + "where slot = shard.slot_of($1)",
             for: room, patience: patience, body)
@@ -111,10 +113,10 @@ extension ShardRouter {
 
     /// Opens a transaction and proves the ownership in one round trip, then runs `body` in it.
     private func inTransaction<Value: Sendable>(
-        _ begin: String, proving proof: String, for room: RoomID, patience: Duration,
-        _ body: @escaping @Sendable (RoomTransaction) async throws -> Value
+        _ name: StaticString, _ begin: String, proving proof: String, for room: RoomID,
+        patience: Duration, _ body: @escaping @Sendable (RoomTransaction) async throws -> Value
     ) async throws -> Value {
-        try await onOwner(of: room, patience: patience) { connection, deadline in
+        try await onOwner(of: room, as: name, patience: patience) { connection, deadline in
             let opening = try await connection.pipeline(
                 [Statement(begin), Statement(proof, [room.text])], deadline: deadline)
             return try await self.finish(connection, opening[1], deadline: deadline, body)
@@ -141,15 +143,45 @@ extension ShardRouter {
         }
     }
 
-    /// Finds the owner of `room` and asks it; follows it when it has moved, waits when it is on
-    /// its way, and repeats what did not happen because of the connection.
+    /// Asks the owner of `room`, and tells metrics and traces about it.
     private func onOwner<Value: Sendable>(
-        of room: RoomID, patience: Duration,
+        of room: RoomID, as name: StaticString, patience: Duration,
         _ ask:
             @escaping @Sendable (PostgresConnection, ContinuousClock.Instant) async throws ->
             OwnerAnswer<Value>
     ) async throws -> Value {
-        let deadline = ContinuousClock.now + patience
+        let start = ContinuousClock.now
+        let span = tracing.start(name, room: room)
+        defer { span?.end() }
+        do {
+            let value = try await followOwner(of: room, deadline: start + patience, ask)
+            measure(.ok, room, start, span)
+            return value
+        } catch {
+            measure(.failed, room, start, span)
+            span?.recordError(error)
+            throw error
+        }
+    }
+
+    private func measure(
+        _ outcome: ReadLabel, _ room: RoomID, _ start: ContinuousClock.Instant, _ span: (any Span)?
+    ) {
+        guard let shard = route(room).shard else { return }
+        span?.attributes["shard.id"] = shard.number
+        guard let metrics = metrics[shard] else { return }
+        metrics.read.record(since: start)
+        metrics.answered(outcome)
+    }
+
+    /// Finds the owner of `room` and asks it; follows it when it has moved, waits when it is on
+    /// its way, and repeats what did not happen because of the connection.
+    private func followOwner<Value: Sendable>(
+        of room: RoomID, deadline: ContinuousClock.Instant,
+        _ ask:
+            @escaping @Sendable (PostgresConnection, ContinuousClock.Instant) async throws ->
+            OwnerAnswer<Value>
+    ) async throws -> Value {
         var pause = limits.firstPause
         while true {
             switch try await attempt(room, deadline: deadline, ask) {

@@ -19,8 +19,8 @@ public final class ShardRouter: Service {
     private let configuration: RouterConfiguration
     private let dispatcher: WriteDispatcher
     private let pools: Pools
-    private let tracing: RouterTracing
-    private let metrics: RouterMetrics
+    let tracing: RouterTracing
+    let metrics: RouterMetrics
     /// Queues are measured this much more rarely than they are looked at.
     private static let sweepsPerMeasurement = 25
 
@@ -63,8 +63,11 @@ public final class ShardRouter: Service {
         self.metrics = metrics
         let pools = Pools(configuration: configuration)
         self.pools = pools
-        keeper = TopologyKeeper(topology, configuration: configuration, logger: logger) {
-            await pools.follow($0)
+        keeper = TopologyKeeper(
+            topology, configuration: configuration, metrics: metrics, logger: logger
+        ) { topology in
+            for shard in topology.shards { _ = metrics.shard(shard.id, name: shard.name) }
+            await pools.follow(topology)
         }
     }
 
@@ -82,7 +85,9 @@ public final class ShardRouter: Service {
     /// The messages of one room are stored in the order of the calls. A repeated id with the same
     /// author and text gives the receipt of the first time.
     ///
-    /// - Parameter patience: the longest wait, retries included.
+    /// - Parameters:
+    ///   - message: what is stored.
+    ///   - patience: the longest wait, retries included.
     /// - Throws: ``WriteError``. After `unknownOutcome` the row may be there: storing the same id
     ///   again is safe after any of them.
     /// - Note: Cancelling the task does not take the message back. Passes the overflow by.
@@ -101,7 +106,9 @@ public final class ShardRouter: Service {
     /// The messages of a room keep the order of the calls: while earlier ones wait in the overflow,
     /// later ones go there too. Without an overflow this is ``store(_:patience:)``.
     ///
-    /// - Parameter patience: how long its shard is waited for. The overflow takes its own time.
+    /// - Parameters:
+    ///   - message: what is stored.
+    ///   - patience: how long its shard is waited for. The overflow takes its own time.
     /// - Throws: ``WriteError``: nothing was kept, except after `unknownOutcome`, when the message
     ///   may be stored. The same id may be given again after any of them.
     public func accept(

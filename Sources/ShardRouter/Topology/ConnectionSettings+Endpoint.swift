@@ -4,7 +4,7 @@ extension ConnectionSettings {
     /// The complete connection to a shard: endpoints hold no user and no secrets, so what
     /// `endpoint` does not say is taken from the catalog's own connection string.
     ///
-    /// - Throws: ``PostgresError/badConnectionString(reason:)``.
+    /// - Throws: `PostgresError.badConnectionString`.
     public init(
         _ endpoint: String, completedBy catalog: ConnectionSettings
     ) throws(PostgresError) {

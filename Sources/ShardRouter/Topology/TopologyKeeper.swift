@@ -1,3 +1,4 @@
+import CoreMetrics
 import Logging
 import Postgres
 import Synchronization
@@ -9,19 +10,23 @@ import Synchronization
 final class TopologyKeeper: Sendable {
     let table = OwnerTable()
     private let configuration: RouterConfiguration
+    private let metrics: RouterMetrics
     private let logger: Logger
     private let current: Mutex<Topology>
+    private let wasUp = Atomic<Bool>(true)
     private let onChange: @Sendable (Topology) async -> Void
 
     init(
-        _ topology: Topology, configuration: RouterConfiguration, logger: Logger,
-        onChange: @escaping @Sendable (Topology) async -> Void
+        _ topology: Topology, configuration: RouterConfiguration, metrics: RouterMetrics,
+        logger: Logger, onChange: @escaping @Sendable (Topology) async -> Void
     ) {
         self.configuration = configuration
+        self.metrics = metrics
         self.logger = logger
         current = Mutex(topology)
         self.onChange = onChange
         table.learn(topology)
+        metrics.epoch.set(topology.epoch.number)
     }
 
     var topology: Topology { current.withLock { $0 } }
@@ -59,12 +64,13 @@ final class TopologyKeeper: Sendable {
         var pause = configuration.limits.firstPause
         while !Task.isCancelled {
             do throws(CatalogError) {
-                try await follow { pause = self.configuration.limits.firstPause }
+                try await follow {
+                    pause = self.configuration.limits.firstPause
+                    self.isUp(true)
+                }
             } catch {
                 guard !Task.isCancelled else { return }
-                logger.warning(
-                    "catalog is out of reach, going on with what is known",
-                    metadata: ["error": "\(error)"])
+                isUp(false, error)
             }
             do {
                 try await Task.sleep(for: pause * Double.random(in: 0.5...1))
@@ -72,6 +78,19 @@ final class TopologyKeeper: Sendable {
                 return
             }
             pause = min(pause * 2, configuration.limits.longestPause)
+        }
+    }
+
+    /// Tells metrics always, and the log once for each change.
+    private func isUp(_ isUp: Bool, _ error: (any Error)? = nil) {
+        metrics.catalogUp.set(isUp ? 1 : 0)
+        guard wasUp.exchange(isUp, ordering: .relaxed) != isUp else { return }
+        if isUp {
+            logger.info("catalog answers again")
+        } else {
+            logger.warning(
+                "catalog is out of reach, going on with what is known",
+                metadata: ["error": "\(error.map { "\($0)" } ?? "")"])
         }
     }
 
@@ -124,6 +143,8 @@ final class TopologyKeeper: Sendable {
         }
         guard isNew else { return }
         table.learn(topology)
+        metrics.epoch.set(topology.epoch.number)
+        metrics.topologyChanges.increment()
         Self.write(topology, to: configuration.topologyFile.map(TopologyFile.init), logger: logger)
         logger.info("topology changed", metadata: ["topology.epoch": "\(topology.epoch)"])
         await onChange(topology)
