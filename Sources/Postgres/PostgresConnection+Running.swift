@@ -53,8 +53,8 @@ extension PostgresConnection {
 
     private func check(_ statements: [Statement]) throws(PostgresError) {
         for statement in statements {
-            for (index, value) in statement.values.enumerated() {
-                if let problem = value.problem {
+            for (index, parameter) in statement.parameters.enumerated() {
+                if let problem = parameter.problem {
                     throw .badParameter(index: index, reason: problem)
                 }
             }
@@ -72,7 +72,7 @@ extension PostgresConnection {
         }
         for (index, statement) in statements.enumerated() {
             let key = PreparedStatements.Key(
-                sql: statement.sql, types: statement.values.map(\.type))
+                sql: statement.sql, types: statement.types)
             var name: String?
             if statement.isPrepared {
                 name = preparedStatements.name(for: key) ?? prepared[key]
@@ -92,32 +92,32 @@ extension PostgresConnection {
     }
 
     private func prepare(_ statement: Statement, name: String) throws(PostgresError) {
-        let types = statement.values.map(\.type)
+        let types = statement.types
         guard
             PQsendPrepare(handle.pointer, name, statement.sql, Int32(types.count), types) == 1
         else { throw lost(handle.errorMessage) }
     }
 
     private func send(_ statement: Statement, name: String?) throws(PostgresError) {
-        let values = statement.values
-        let bytes: [UInt8] = values.flatMap { $0.bytes ?? [] } + [0]  // Never empty.
-        let lengths = values.map { Int32($0.bytes?.count ?? 0) }
-        let formats = values.map { _ in Int32(1) }
-        let types = values.map(\.type)
-        let isSent = bytes.withUnsafeBytes { buffer in
-            var offset = 0
-            let pointers: [UnsafePointer<CChar>?] = values.map { value in
-                guard let count = value.bytes?.count else { return nil }
-                defer { offset += count }
-                return buffer.baseAddress.map { ($0 + offset).assumingMemoryBound(to: CChar.self) }
+        let parameters = statement.parameters
+        let count = Int32(parameters.count)
+        let lengths = parameters.map { Int32($0.range?.count ?? 0) }
+        let formats = [Int32](repeating: 1, count: parameters.count)
+        let isSent = statement.bytes.withUnsafeBytes { buffer in
+            let pointers: [UnsafePointer<CChar>?] = parameters.map { parameter in
+                parameter.range.flatMap { range in
+                    buffer.baseAddress.map {
+                        ($0 + range.lowerBound).assumingMemoryBound(to: CChar.self)
+                    }
+                }
             }
-            let count = Int32(values.count)
             if let name {
                 return PQsendQueryPrepared(
                     handle.pointer, name, count, pointers, lengths, formats, 1)
             }
             return PQsendQueryParams(
-                handle.pointer, statement.sql, count, types, pointers, lengths, formats, 1)
+                handle.pointer, statement.sql, count, statement.types, pointers, lengths, formats,
+                1)
         }
         guard isSent == 1 else { throw lost(handle.errorMessage) }
     }

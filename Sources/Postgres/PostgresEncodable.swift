@@ -4,60 +4,68 @@ public import FoundationEssentials
 public protocol PostgresEncodable: Sendable {
     /// The type's number in `pg_type`, and that of its array.
     static var postgresType: (type: UInt32, array: UInt32) { get }
-    var postgresValue: EncodedValue { get }
-}
 
-extension PostgresEncodable {
-    func encoded(_ bytes: [UInt8]?) -> EncodedValue {
-        EncodedValue(
-            type: Self.postgresType.type, arrayType: Self.postgresType.array, bytes: bytes)
-    }
+    /// Appends the value in PostgreSQL's binary format.
+    ///
+    /// - Returns: false for NULL; then nothing was appended.
+    func encode(into bytes: inout [UInt8]) throws(UnencodableValue) -> Bool
 }
 
 extension Bool: PostgresEncodable {
     public static var postgresType: (type: UInt32, array: UInt32) { (16, 1_000) }
-    public var postgresValue: EncodedValue { encoded([self ? 1 : 0]) }
+
+    public func encode(into bytes: inout [UInt8]) -> Bool {
+        bytes.append(self ? 1 : 0)
+        return true
+    }
 }
 
 extension Int16: PostgresEncodable {
     public static var postgresType: (type: UInt32, array: UInt32) { (21, 1_005) }
-    public var postgresValue: EncodedValue { encoded(bigEndianBytes(self)) }
+    public func encode(into bytes: inout [UInt8]) -> Bool { append(self, to: &bytes) }
 }
 
 extension Int32: PostgresEncodable {
     public static var postgresType: (type: UInt32, array: UInt32) { (23, 1_007) }
-    public var postgresValue: EncodedValue { encoded(bigEndianBytes(self)) }
+    public func encode(into bytes: inout [UInt8]) -> Bool { append(self, to: &bytes) }
 }
 
 extension Int64: PostgresEncodable {
     public static var postgresType: (type: UInt32, array: UInt32) { (20, 1_016) }
-    public var postgresValue: EncodedValue { encoded(bigEndianBytes(self)) }
+    public func encode(into bytes: inout [UInt8]) -> Bool { append(self, to: &bytes) }
 }
 
 /// As `bigint`.
 extension Int: PostgresEncodable {
     public static var postgresType: (type: UInt32, array: UInt32) { Int64.postgresType }
-    public var postgresValue: EncodedValue { Int64(self).postgresValue }
+    public func encode(into bytes: inout [UInt8]) -> Bool { append(Int64(self), to: &bytes) }
 }
 
 extension Double: PostgresEncodable {
     public static var postgresType: (type: UInt32, array: UInt32) { (701, 1_022) }
-    public var postgresValue: EncodedValue { encoded(bigEndianBytes(bitPattern)) }
+    public func encode(into bytes: inout [UInt8]) -> Bool { append(bitPattern, to: &bytes) }
 }
 
 extension String: PostgresEncodable {
     public static var postgresType: (type: UInt32, array: UInt32) { (25, 1_009) }
-    public var postgresValue: EncodedValue {
-        var value = encoded(Array(utf8))
-        if utf8.contains(0) { value.problem = "PostgreSQL text cannot hold a NUL character" }
-        return value
+
+    public func encode(into bytes: inout [UInt8]) throws(UnencodableValue) -> Bool {
+        let start = bytes.count
+        bytes.append(contentsOf: utf8)
+        guard !bytes[start...].contains(0) else {
+            bytes.removeSubrange(start...)
+            throw UnencodableValue(reason: "PostgreSQL text cannot hold a NUL character")
+        }
+        return true
     }
 }
 
 extension UUID: PostgresEncodable {
     public static var postgresType: (type: UInt32, array: UInt32) { (2_950, 2_951) }
-    public var postgresValue: EncodedValue {
-        encoded(withUnsafeBytes(of: uuid) { Array($0) })
+
+    public func encode(into bytes: inout [UInt8]) -> Bool {
+        withUnsafeBytes(of: uuid) { bytes.append(contentsOf: $0) }
+        return true
     }
 }
 
@@ -66,8 +74,9 @@ extension Timestamp: PostgresEncodable {
     static let epochOffset: Int64 = 946_684_800_000_000
 
     public static var postgresType: (type: UInt32, array: UInt32) { (1_184, 1_185) }
-    public var postgresValue: EncodedValue {
-        encoded(bigEndianBytes(microsecondsSince1970 &- Self.epochOffset))
+
+    public func encode(into bytes: inout [UInt8]) -> Bool {
+        append(microsecondsSince1970 &- Self.epochOffset, to: &bytes)
     }
 }
 
@@ -80,13 +89,20 @@ public struct Bytes: PostgresEncodable, Hashable {
     }
 
     public static var postgresType: (type: UInt32, array: UInt32) { (17, 1_001) }
-    public var postgresValue: EncodedValue { encoded(bytes) }
+
+    public func encode(into bytes: inout [UInt8]) -> Bool {
+        bytes += self.bytes
+        return true
+    }
 }
 
 /// NULL is the absence of a value.
 extension Optional: PostgresEncodable where Wrapped: PostgresEncodable {
     public static var postgresType: (type: UInt32, array: UInt32) { Wrapped.postgresType }
-    public var postgresValue: EncodedValue { self?.postgresValue ?? encoded(nil) }
+
+    public func encode(into bytes: inout [UInt8]) throws(UnencodableValue) -> Bool {
+        try self?.encode(into: &bytes) ?? false
+    }
 }
 
 /// A one-dimensional array.
@@ -95,32 +111,59 @@ extension Array: PostgresEncodable where Element: PostgresEncodable {
         (Element.postgresType.array, 0)
     }
 
-    public var postgresValue: EncodedValue {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(20 + count * 16)
-        let values = map(\.postgresValue)
-        let hasNull = values.contains { $0.bytes == nil }
-        append(Int32(isEmpty ? 0 : 1), to: &bytes)
-        append(Int32(hasNull ? 1 : 0), to: &bytes)
-        append(Int32(bitPattern: Element.postgresType.type), to: &bytes)
-        if !isEmpty {
-            append(Int32(count), to: &bytes)
-            append(Int32(1), to: &bytes)
-        }
-        for value in values {
-            append(value.bytes.map { Int32($0.count) } ?? -1, to: &bytes)
-            bytes += value.bytes ?? []
-        }
-        var value = encoded(bytes)
-        value.problem = values.lazy.compactMap(\.problem).first
-        return value
-    }
-
-    private func append(_ number: Int32, to bytes: inout [UInt8]) {
-        Swift.withUnsafeBytes(of: number.bigEndian) { bytes.append(contentsOf: $0) }
+    public func encode(into bytes: inout [UInt8]) throws(UnencodableValue) -> Bool {
+        try ArrayOf(self) { $0 }.encode(into: &bytes)
     }
 }
 
-private func bigEndianBytes(_ number: some FixedWidthInteger) -> [UInt8] {
-    withUnsafeBytes(of: number.bigEndian) { Array($0) }
+/// A one-dimensional array of what `element` gives for each part of `base`, without making that
+/// array first.
+public struct ArrayOf<Base: Collection & Sendable, Element: PostgresEncodable>: PostgresEncodable {
+    private let base: Base
+    private let element: @Sendable (Base.Element) -> Element
+
+    public init(_ base: Base, _ element: @escaping @Sendable (Base.Element) -> Element) {
+        self.base = base
+        self.element = element
+    }
+
+    public static var postgresType: (type: UInt32, array: UInt32) {
+        (Element.postgresType.array, 0)
+    }
+
+    public func encode(into bytes: inout [UInt8]) throws(UnencodableValue) -> Bool {
+        let start = bytes.count
+        var hasNull = false
+        append(Int32(base.isEmpty ? 0 : 1), to: &bytes)
+        append(Int32(0), to: &bytes)
+        append(Element.postgresType.type, to: &bytes)
+        if !base.isEmpty {
+            append(Int32(base.count), to: &bytes)
+            append(Int32(1), to: &bytes)
+        }
+        for part in base {
+            let place = bytes.count
+            append(Int32(-1), to: &bytes)
+            guard try element(part).encode(into: &bytes) else {
+                hasNull = true
+                continue
+            }
+            put(Int32(bytes.count - place - 4), at: place, in: &bytes)
+        }
+        if hasNull { put(Int32(1), at: start + 4, in: &bytes) }
+        return true
+    }
+}
+
+@discardableResult
+private func append(_ number: some FixedWidthInteger, to bytes: inout [UInt8]) -> Bool {
+    withUnsafeBytes(of: number.bigEndian) { bytes.append(contentsOf: $0) }
+    return true
+}
+
+/// Replaces the bytes at `place` by those of `number`.
+private func put(_ number: Int32, at place: Int, in bytes: inout [UInt8]) {
+    bytes.withUnsafeMutableBytes {
+        $0.storeBytes(of: number.bigEndian, toByteOffset: place, as: Int32.self)
+    }
 }

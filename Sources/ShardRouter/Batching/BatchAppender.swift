@@ -53,20 +53,21 @@ struct BatchAppender {
         _ batch: ArraySlice<PendingWrite>, _ connection: PostgresConnection,
         deadline: ContinuousClock.Instant
     ) async throws(PostgresError) -> [AppendOutcome] {
-        let messages = batch.map(\.message)
         let rows = try await connection.query(
             Statement(
                 Self.sql,
                 [
-                    messages.map(\.room.text), messages.map(\.id), messages.map(\.author),
-                    messages.map(\.sentAt), messages.map(\.receivedAt), messages.map(\.text),
+                    ArrayOf(batch) { $0.message.room.text }, ArrayOf(batch) { $0.message.id },
+                    ArrayOf(batch) { $0.message.author }, ArrayOf(batch) { $0.message.sentAt },
+                    ArrayOf(batch) { $0.message.receivedAt }, ArrayOf(batch) { $0.message.text },
                 ]), deadline: deadline)
         guard rows.count == batch.count else {
             throw .decoding(column: "place", reason: "\(rows.count) answers to \(batch.count)")
         }
         var outcomes: [AppendOutcome] = []
-        for (row, message) in zip(rows, messages) {
-            outcomes.append(try outcome(row, message))
+        outcomes.reserveCapacity(batch.count)
+        for (row, entry) in zip(rows, batch) {
+            outcomes.append(try outcome(row, entry.message))
         }
         return outcomes
     }
