@@ -4,9 +4,9 @@ import ShardRouter
 ///
 /// The seam between chatd and `ShardRouter`. Both forms pass one contract suite.
 protocol MessageStore: Sendable {
-    /// Returns when the message is durable. A repeated id with the same author and text gives the
-    /// receipt of the first time.
-    func store(_ message: Message, patience: Duration) async throws(WriteError) -> Receipt
+    /// Returns when the message is durable: in its shard, or in the spool while its shard is out of
+    /// reach. A repeated id with the same author and text gives the receipt of the first time.
+    func store(_ message: Message, patience: Duration) async throws(WriteError) -> WriteOutcome
 
     /// The last `limit` messages below `before` (nil: the newest), or the first `limit` ones above
     /// `after`; oldest first. `before` wins when both are given together.

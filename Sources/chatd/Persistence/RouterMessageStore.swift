@@ -7,8 +7,10 @@ struct RouterMessageStore: MessageStore {
     /// Asked for its health only: the router itself goes on without it.
     let catalog: ConnectionSettings
 
-    func store(_ message: Message, patience: Duration) async throws(WriteError) -> Receipt {
-        try await router.store(message, patience: patience)
+    func store(
+        _ message: Message, patience: Duration
+    ) async throws(WriteError) -> WriteOutcome {
+        try await router.accept(message, patience: patience)
     }
 
     func history(

@@ -84,6 +84,15 @@ enum ServerFrame {
         return json.buffer
     }
 
+    /// The author's word that the message is on this server's disk and will be stored.
+    static func ackQueued(id: UUID) -> ByteBuffer {
+        var json = JSONWriter(capacity: 96)
+        json.raw("{\"type\":\"ack\",\"id\":")
+        json.id(id)
+        json.raw(",\"level\":\"queued\"}")
+        return json.buffer
+    }
+
     static func presence(count: Int, joined: [String], left: [String]) -> ByteBuffer {
         var json = JSONWriter(capacity: 64 + 32 * (joined.count + left.count))
         json.raw("{\"type\":\"presence\",\"count\":")

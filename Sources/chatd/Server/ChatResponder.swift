@@ -167,10 +167,14 @@ struct ChatResponder: Sendable {
             throw HTTPRefusal(tooManyMessages: message.id, retryAfter: wait)
         }
         do throws(WriteError) {
-            let receipt = try await chat.post(message, to: room, from: user)
-            return .json(
-                ServerFrame.ack(id: message.id, seq: receipt.seq),
-                receipt.isDuplicate ? .ok : .created)
+            switch try await chat.post(message, to: room, from: user) {
+            case .stored(let receipt):
+                return .json(
+                    ServerFrame.ack(id: message.id, seq: receipt.seq),
+                    receipt.isDuplicate ? .ok : .created)
+            case .queued:
+                return .json(ServerFrame.ackQueued(id: message.id), .accepted)
+            }
         } catch {
             throw HTTPRefusal(error, id: message.id)
         }

@@ -60,12 +60,20 @@ final class ChatServer: Service {
 
     /// Stores a posted message and relays it to the room's readers on all servers.
     ///
-    /// - Returns: when a shard has committed it. ``Receipt/isDuplicate`` says that it was there.
+    /// - Returns: when it is durable. ``Receipt/isDuplicate`` says that it was stored before.
     func post(
         _ message: ClientMessage, to room: RoomID, from user: String
-    ) async throws(WriteError) -> Receipt {
-        let writer = MessageWriter(environment: environment, directory: directory)
-        return try await writer.write(message, to: room, from: user, author: nil)
+    ) async throws(WriteError) -> WriteOutcome {
+        try await writer.write(message, to: room, from: user, author: nil)
+    }
+
+    /// A message that was queued, here or by this server's life before, has been stored.
+    func drained(_ message: Message, _ receipt: Receipt) {
+        writer.drained(message, receipt)
+    }
+
+    private var writer: MessageWriter {
+        MessageWriter(environment: environment, directory: directory)
     }
 
     // MARK: Life

@@ -14,23 +14,32 @@ struct MessageWriter: Sendable {
     /// Stores `message` and tells everybody in the room: the author by an ack, when he has a
     /// socket, then the readers on this server, then the other servers.
     ///
-    /// A message that was stored before is told again only if this server's window lacks it.
+    /// A message that was stored before is told again only if this server's window lacks it. One
+    /// that is queued is told to its author alone; the others hear of it by ``drained(_:_:)``.
     func write(
         _ message: ClientMessage, to room: RoomID, from user: String, author: Member?
-    ) async throws(WriteError) -> Receipt {
+    ) async throws(WriteError) -> WriteOutcome {
         let message = Message(
             id: message.id, room: room, author: user, sentAt: message.sentAt,
             receivedAt: environment.clock.time(), text: message.text)
-        let receipt: Receipt
+        let outcome: WriteOutcome
         do throws(WriteError) {
-            receipt = try await environment.store.store(
+            outcome = try await environment.store.store(
                 message, patience: environment.limits.session.storePatience)
         } catch {
             if case .unknownOutcome = error { directory.existing(room)?.lostTrack() }
             throw error
         }
-        relay(message, receipt, author)
-        return receipt
+        switch outcome {
+        case .stored(let receipt): relay(message, receipt, author)
+        case .queued: author?.enqueue(ServerFrame.ackQueued(id: message.id))
+        }
+        return outcome
+    }
+
+    /// A message that was queued has been stored: everybody in the room is told.
+    func drained(_ message: Message, _ receipt: Receipt) {
+        relay(message, receipt, nil)
     }
 
     private func relay(_ message: Message, _ receipt: Receipt, _ author: Member?) {

@@ -206,6 +206,37 @@ import Testing
         }
     }
 
+    @Test func `a message that waits on disk is acknowledged as queued and told when it is stored`()
+        async throws
+    {
+        try await TestChat.run { chat in
+            let ada = chat.client("ada")
+            let bo = chat.client("bo")
+            try await ada.join()
+            try await bo.join()
+            chat.store.queue(true)
+
+            ada.send(Sent.message(1))
+            let ack = try await ada.next("ack")
+            chat.store.queue(false)
+            let message = Message.numbered(1, room: .lobby, author: "ada", text: "hello")
+            let stored = chat.store.put(message)
+            chat.server.drained(
+                message,
+                Receipt(
+                    seq: stored.seq, isDuplicate: false, sentAt: message.sentAt,
+                    receivedAt: message.receivedAt, shard: ShardID(1)))
+
+            #expect(ack.string("level") == "queued")
+            #expect(ack.number("seq") == nil)
+            for client in [ada, bo] {
+                let message = try await client.next("message")
+                #expect(message.string("id") == MessageID.text(of: .numbered(1)))
+                #expect(message.number("seq") == 1)
+            }
+        }
+    }
+
     @Test func `an id that holds another message is a conflict`() async throws {
         try await TestChat.run { chat in
             let ada = chat.client("ada")
@@ -320,8 +351,12 @@ import Testing
             #expect(try await ada.next("message").string("from") == "bot")
             try await ada.settle()
             #expect(ada.frames("message").count == 1)
-            #expect(!first.isDuplicate && second.isDuplicate)
-            #expect(first.seq == second.seq)
+            guard case .stored(let one) = first, case .stored(let other) = second else {
+                Issue.record("\(first), \(second)")
+                return
+            }
+            #expect(!one.isDuplicate && other.isDuplicate)
+            #expect(one.seq == other.seq)
         }
     }
 }

@@ -12,6 +12,7 @@ final class MemoryMessageStore: MessageStore {
         var rooms: [RoomID: [StoredMessage]] = [:]
         var writeError: WriteError?
         var readError: ReadError?
+        var isQueueing = false
         var isHeld = false
         var held: [CheckedContinuation<Void, Never>] = []
         var reads: [Read] = []
@@ -28,13 +29,17 @@ final class MemoryMessageStore: MessageStore {
 
     private let contents = Mutex(Contents())
 
-    func store(_ message: Message, patience: Duration) async throws(WriteError) -> Receipt {
+    func store(
+        _ message: Message, patience: Duration
+    ) async throws(WriteError) -> WriteOutcome {
         contents.withLock { $0.begun.append(message.id) }
         await passGate()
-        let result = contents.withLock { contents -> Result<Receipt, WriteError> in
+        let result = contents.withLock { contents -> Result<WriteOutcome, WriteError> in
             if let error = contents.writeError { return .failure(error) }
+            if contents.isQueueing { return .success(.queued) }
             return MemoryMessageStore.append(
-                message, to: &contents.rooms[message.room, default: []])
+                message, to: &contents.rooms[message.room, default: []]
+            ).map { .stored($0) }
         }
         return try result.get()
     }
@@ -108,6 +113,9 @@ final class MemoryMessageStore: MessageStore {
 extension MemoryMessageStore {
     func fail(writes: WriteError?) { contents.withLock { $0.writeError = writes } }
     func fail(reads: ReadError?) { contents.withLock { $0.readError = reads } }
+
+    /// From now on messages are queued, as when their shard is away.
+    func queue(_ isQueueing: Bool) { contents.withLock { $0.isQueueing = isQueueing } }
 
     /// From now on everything waits.
     func hold() { contents.withLock { $0.isHeld = true } }
