@@ -123,8 +123,8 @@ let package = Package(
             name: "ShardRouterTests",
             dependencies: [
                 "Postgres", "ShardRouter", "TestKit",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "MetricsTestKit", package: "swift-metrics"),
             ],
             swiftSettings: strict),
         .testTarget(

@@ -22,19 +22,34 @@ final class ConnectionHandle: @unchecked Sendable {
     let socket: Int32
     let isClosed = Atomic<Bool>(false)
     let isInTransaction = Atomic<Bool>(false)
+    /// Whether the server has refused to write.
+    let hasLostRole = Atomic<Bool>(false)
+    /// Whether bytes on the wire may be the business of TLS itself.
+    let isEncrypted: Bool
     /// Cancel requests that have not been answered yet.
     let cancelsUnderWay = Atomic<Int>(0)
 
     init(_ pointer: OpaquePointer) {
         self.pointer = pointer
         socket = PQsocket(pointer)
+        isEncrypted = PQsslInUse(pointer) == 1
     }
 
     deinit { PQfinish(pointer) }
 
+    /// Whether the server has closed the socket, or has said something while nothing was asked,
+    /// which is what it does before it closes it.
+    var isPeerGone: Bool {
+        var byte: UInt8 = 0
+        let count = recv(socket, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT))
+        if count > 0 { return !isEncrypted }
+        return count == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+    }
+
     var errorMessage: String { trimmed(String(cString: PQerrorMessage(pointer))) }
 
-    /// Connects on a thread of its own, since libpq looks names up and may wait.
+    /// Connects on a thread of its own, since libpq looks names up and may wait. A cancelled task
+    /// does not wait for that thread; what it then brings is closed.
     static func connect(
         _ settings: ConnectionSettings, deadline: ContinuousClock.Instant
     ) async throws(PostgresError) -> ConnectionHandle {
@@ -49,9 +64,14 @@ final class ConnectionHandle: @unchecked Sendable {
         if settings["keepalives_idle"] == nil { settings["keepalives_idle"] = "10" }
         if settings["tcp_user_timeout"] == nil { settings["tcp_user_timeout"] = "20000" }
         let text = settings.connectionString
-        let outcome = await withCheckedContinuation {
-            (continuation: CheckedContinuation<Result<ConnectionHandle, PostgresError>, Never>) in
-            startThread { continuation.resume(returning: open(text)) }
+        let attempt = ConnectAttempt()
+        let outcome = await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                attempt.begin(continuation)
+                startThread { attempt.end(open(text)) }
+            }
+        } onCancel: {
+            attempt.end(.failure(.cancelled))
         }
         return try outcome.get()
     }
@@ -83,6 +103,45 @@ final class ConnectionHandle: @unchecked Sendable {
             // A request that fails is noticed by the grace time running out.
             _ = PQcancel(box.pointer, &reason, 256)
         }
+    }
+}
+
+/// Somebody who waits for a connection, until it is there or he is cancelled.
+private final class ConnectAttempt: Sendable {
+    typealias Outcome = Result<ConnectionHandle, PostgresError>
+
+    private enum State {
+        case notBegun
+        case waiting(CheckedContinuation<Outcome, Never>)
+        case over(Outcome)
+    }
+
+    private let state = Mutex(State.notBegun)
+
+    func begin(_ continuation: CheckedContinuation<Outcome, Never>) {
+        let outcome = state.withLock { state -> Outcome? in
+            if case .over(let outcome) = state { return outcome }
+            state = .waiting(continuation)
+            return nil
+        }
+        if let outcome { continuation.resume(returning: outcome) }
+    }
+
+    /// Only the first outcome counts; a handle that comes later is closed by going away.
+    func end(_ outcome: Outcome) {
+        let continuation = state.withLock { state -> CheckedContinuation<Outcome, Never>? in
+            switch state {
+            case .notBegun:
+                state = .over(outcome)
+                return nil
+            case .waiting(let continuation):
+                state = .over(.failure(.cancelled))
+                return continuation
+            case .over:
+                return nil
+            }
+        }
+        continuation?.resume(returning: outcome)
     }
 }
 

@@ -40,6 +40,9 @@ public struct ConnectionSettings: Sendable, Equatable {
 
     public var hasPassword: Bool { values["password"] != nil || values["sslpassword"] != nil }
 
+    /// Whether several servers are named, of which one is taken.
+    public var hasSeveralHosts: Bool { hostCount > 1 }
+
     /// How many hosts are tried in turn.
     var hostCount: Int { (values["host"] ?? values["hostaddr"] ?? "").split(separator: ",").count }
 

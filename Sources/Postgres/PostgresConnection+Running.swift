@@ -138,6 +138,7 @@ extension PostgresConnection {
             switch error.sqlState {
             case "0A000": preparedStatements.retire(key)  // It no longer fits its tables.
             case "26000": preparedStatements.remove(key)
+            case "25006": handle.hasLostRole.store(true, ordering: .releasing)
             default: break
             }
             return error

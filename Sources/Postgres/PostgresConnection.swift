@@ -40,6 +40,28 @@ public actor PostgresConnection {
         handle.isInTransaction.load(ordering: .acquiring)
     }
 
+    /// Whether the server has closed the connection, or is about to, while nothing runs on it.
+    ///
+    /// Looks at the socket without a round trip: a server that is gone without a word is not
+    /// noticed. Call it only while nothing runs.
+    public nonisolated var isPeerGone: Bool { handle.isPeerGone }
+
+    /// Whether the server has refused to write because it is read-only: a standby, or a primary
+    /// that was replaced. Another connection may find the one that writes.
+    public nonisolated var hasLostRole: Bool { handle.hasLostRole.load(ordering: .acquiring) }
+
+    /// Makes the session as if it were new – settings, cursors, temporary tables, locks, what is
+    /// listened to – except that plans stay. An open transaction is rolled back.
+    public func resetSession(deadline: ContinuousClock.Instant) async throws(PostgresError) {
+        var statements: [Statement] = isInTransaction ? [Statement("rollback")] : []
+        // What DISCARD ALL does, without DISCARD PLANS and DEALLOCATE ALL.
+        statements += [
+            "close all", "set session authorization default", "reset all", "unlisten *",
+            "select pg_advisory_unlock_all()", "discard temp", "discard sequences",
+        ].map { Statement($0) }
+        _ = try await pipeline(statements, deadline: deadline)
+    }
+
     /// Ends the connection at once. What runs fails with `connectionLost`. Idempotent.
     public nonisolated func close() {
         handle.isClosed.store(true, ordering: .releasing)

@@ -335,7 +335,7 @@ import Testing
     @Test func `a caller whose patience has ended does not wait for a connection`() async throws {
         let cluster = try await TestCluster.start(shards: 1)
         var limits = RouterLimits()
-        limits.connections = 1
+        limits.pool.connections = 1
 
         try await withRouter(cluster, limits: limits) { router in
             let room = RoomID("busy")

@@ -49,14 +49,12 @@ struct LaneAttempt {
 
     private func attempt(_ entries: [PendingWrite]) async throws -> [AppendOutcome] {
         let deadline = ContinuousClock.now + limits.batch
-        guard let pool = await pools.pool(lane.shard) else {
-            throw ShardError.unreachable(shard: "\(lane.shard)", reason: "it is not known")
-        }
         let span = tracing.start(entries, shard: lane.shard)
         defer { span?.end() }
         // From here on the messages may be committed although their callers stop waiting.
         let before = entries.map { $0.mayHaveRun.load(ordering: .acquiring) }
-        let outcome = try await pool.withConnection(deadline: deadline) { connection in
+        let outcome = try await pools.withConnection(to: lane.shard, deadline: deadline) {
+            connection in
             entries.forEach { $0.mayHaveRun.store(true, ordering: .releasing) }
             let start = ContinuousClock.now
             do throws(PostgresError) {

@@ -9,6 +9,10 @@ public enum ShardError: Error, Sendable, Equatable {
     case wrongIdentity(shard: String, found: String)
     /// The database has no shard schema, or an older one than this program needs.
     case wrongSchema(shard: String, found: Int, needed: Int)
+    /// All connections are in use, or the caller was cancelled while it waited for one.
+    case busy(shard: String, reason: String)
+    /// The router was stopped.
+    case closed(shard: String)
 }
 
 extension ShardError: CustomStringConvertible {
@@ -21,6 +25,18 @@ extension ShardError: CustomStringConvertible {
         case .wrongSchema(let shard, let found, let needed):
             "shard \(shard) has schema version \(found), this program needs \(needed): "
                 + "run 'shardctl migrate up'"
+        case .busy(let shard, let reason):
+            "shard \(shard) has no connection to spare: \(reason)"
+        case .closed(let shard):
+            "the connections to shard \(shard) were closed"
+        }
+    }
+
+    /// Without the name of the shard.
+    var reason: String {
+        switch self {
+        case .unreachable(_, let reason), .busy(_, let reason): reason
+        case .wrongIdentity, .wrongSchema, .closed: description
         }
     }
 }
@@ -32,14 +48,16 @@ struct ShardConnector: Sendable {
     let shard: Shard
     let clusterID: UUID
     let catalog: ConnectionSettings
-    let limits: RouterLimits
 
     /// - Throws: ``ShardError``; then nothing is left open.
     func connect(deadline: ContinuousClock.Instant) async throws(ShardError) -> PostgresConnection {
         let connection: PostgresConnection
-        let deadline = min(deadline, .now + limits.connect)
         do throws(PostgresError) {
-            let settings = try ConnectionSettings(shard.endpoint, completedBy: catalog)
+            var settings = try ConnectionSettings(shard.endpoint, completedBy: catalog)
+            // Of several hosts the one that takes writes: the others are its standbys.
+            if settings.hasSeveralHosts, settings["target_session_attrs"] == nil {
+                settings["target_session_attrs"] = "read-write"
+            }
             connection = try await PostgresConnection.connect(settings, deadline: deadline)
         } catch {
             throw unreachable(error)

@@ -10,10 +10,8 @@ public struct RouterLimits: Sendable {
     public var queuedRows = 20_000
     /// Texts of one shard that wait or are on their way, in bytes.
     public var queuedBytes = 32 * 1_024 * 1_024
-    /// Connections to one shard, lanes included.
-    public var connections = 8
-    /// How long a connection may take to come about.
-    public var connect = Duration.seconds(5)
+    /// The connections to one shard.
+    public var pool = PoolLimits()
     /// How long one batch may take before it is given up and repeated: a commit takes
     /// milliseconds, on a disk in trouble a second or two.
     public var batch = Duration.seconds(3)
@@ -28,6 +26,8 @@ public struct RouterLimits: Sendable {
     public var overloadPause = Duration.milliseconds(250)
     /// The longest one: a queue that needs more than this is not worth waiting for.
     public var longestOverloadPause = Duration.seconds(10)
+    /// How long a connection to the catalog, and a question to it, may take.
+    public var catalog = Duration.seconds(5)
     /// How often the catalog is read although it announced nothing.
     public var catalogPoll = Duration.seconds(10)
     /// How often waiting messages are looked at for their deadlines.

@@ -1,5 +1,4 @@
 public import Postgres
-import Tracing
 
 /// Why a transaction for a room did not happen, or may have happened.
 public enum TransactionError: Error, Sendable, Equatable {
@@ -35,11 +34,12 @@ extension ShardRouter {
     ) async throws(ReadError) -> HistoryPage {
         let query = HistoryQuery(room: room, before: before, after: after, limit: limit)
         do {
-            return try await onOwner(of: room, as: "router.history", patience: patience) {
+            let question = OwnerQuestion(name: "router.history", isForeign: false) {
                 connection, deadline in
                 let rows = try await connection.query(query.statement, deadline: deadline)
                 return try query.page(rows)
             }
+            return try await ask(question, ownerOf: room, patience: patience)
         } catch let error as PostgresError where error.repeatability == .never {
             throw .refused(reason: "\(error)", sqlState: error.sqlState)
         } catch {
@@ -88,21 +88,24 @@ extension ShardRouter {
         _ body: @escaping @Sendable (Shard, RoomTransaction) async throws -> Value
     ) async -> [(shard: Shard, outcome: Result<Value, any Error>)] {
         let deadline = ContinuousClock.now + patience
+        let topology = topology
         let owning = topology.slotCounts.filter { $0.value > 0 }
         let outcomes = await withTaskGroup(
             of: (shard: Shard, outcome: Result<Value, any Error>)?.self
         ) { group in
             for id in owning.keys {
                 group.addTask {
-                    guard let pool = await self.pool(id) else { return nil }
+                    guard let shard = topology.shard(id) else { return nil }
                     do {
-                        let value = try await pool.withConnection(deadline: deadline) {
+                        let value = try await self.pools.withConnection(
+                            to: id, deadline: deadline, reset: true
+                        ) {
                             try await body(
-                                pool.shard, RoomTransaction(connection: $0, deadline: deadline))
+                                shard, RoomTransaction(connection: $0, deadline: deadline))
                         }
-                        return (pool.shard, .success(value))
+                        return (shard, .success(value))
                     } catch {
-                        return (pool.shard, .failure(error))
+                        return (shard, .failure(error))
                     }
                 }
             }
@@ -116,11 +119,12 @@ extension ShardRouter {
         _ name: StaticString, _ begin: String, proving proof: String, for room: RoomID,
         patience: Duration, _ body: @escaping @Sendable (RoomTransaction) async throws -> Value
     ) async throws -> Value {
-        try await onOwner(of: room, as: name, patience: patience) { connection, deadline in
+        let question = OwnerQuestion(name: name, isForeign: true) { connection, deadline in
             let opening = try await connection.pipeline(
                 [Statement(begin), Statement(proof, [room.text])], deadline: deadline)
             return try await self.finish(connection, opening[1], deadline: deadline, body)
         }
+        return try await ask(question, ownerOf: room, patience: patience)
     }
 
     /// Runs the body when the shard owns the room, and ends the transaction.
@@ -140,96 +144,6 @@ extension ShardRouter {
         } catch {
             await rollBack(connection)
             throw BodyFailed(error: error)
-        }
-    }
-
-    /// Asks the owner of `room`, and tells metrics and traces about it.
-    private func onOwner<Value: Sendable>(
-        of room: RoomID, as name: StaticString, patience: Duration,
-        _ ask:
-            @escaping @Sendable (PostgresConnection, ContinuousClock.Instant) async throws ->
-            OwnerAnswer<Value>
-    ) async throws -> Value {
-        let start = ContinuousClock.now
-        let span = tracing.start(name, room: room)
-        defer { span?.end() }
-        do {
-            let value = try await followOwner(of: room, deadline: start + patience, ask)
-            measure(.ok, room, start, span)
-            return value
-        } catch {
-            measure(.failed, room, start, span)
-            span?.recordError(error)
-            throw error
-        }
-    }
-
-    private func measure(
-        _ outcome: ReadLabel, _ room: RoomID, _ start: ContinuousClock.Instant, _ span: (any Span)?
-    ) {
-        guard let shard = route(room).shard else { return }
-        span?.attributes["shard.id"] = shard.number
-        guard let metrics = metrics[shard] else { return }
-        metrics.read.record(since: start)
-        metrics.answered(outcome)
-    }
-
-    /// Finds the owner of `room` and asks it; follows it when it has moved, waits when it is on
-    /// its way, and repeats what did not happen because of the connection.
-    private func followOwner<Value: Sendable>(
-        of room: RoomID, deadline: ContinuousClock.Instant,
-        _ ask:
-            @escaping @Sendable (PostgresConnection, ContinuousClock.Instant) async throws ->
-            OwnerAnswer<Value>
-    ) async throws -> Value {
-        var pause = limits.firstPause
-        while true {
-            switch try await attempt(room, deadline: deadline, ask) {
-            case .done(let value):
-                return value
-            case .movedOn:
-                continue
-            case .again(let shard, let reason, let isOnItsWay):
-                if isOnItsWay { pause = limits.fencePause }
-                guard ContinuousClock.now + pause < deadline else {
-                    throw TransactionError.unavailable(shard: shard, reason: reason)
-                }
-                try await Task.sleep(for: pause * Double.random(in: 0.5...1))
-                pause = min(pause * 2, limits.longestPause)
-            }
-        }
-    }
-
-    /// Asks the shard that is thought to be the owner, once.
-    private func attempt<Value: Sendable>(
-        _ room: RoomID, deadline: ContinuousClock.Instant,
-        _ ask:
-            @escaping @Sendable (PostgresConnection, ContinuousClock.Instant) async throws ->
-            OwnerAnswer<Value>
-    ) async throws -> Attempt<Value> {
-        let (slot, owner) = route(room)
-        guard let owner, let pool = await pool(owner) else {
-            return .again(owner ?? ShardID(0), "no shard is known to own slot \(slot)", false)
-        }
-        do {
-            let answer = try await pool.withConnection(deadline: deadline) {
-                try await ask($0, deadline)
-            }
-            switch answer {
-            case .done(let value):
-                return .done(value)
-            case .elsewhere(let answer):
-                learn(answer, of: slot)
-                if keeper.table.owner(of: slot) != owner { return .movedOn }
-                return .again(owner, "slot \(slot) is \(answer.state) there", true)
-            }
-        } catch let failure as BodyFailed {
-            guard let lost = failure.error as? CommitLost else { throw failure.error }
-            throw TransactionError.unknownOutcome(shard: owner, reason: lost.reason)
-        } catch let error as PostgresError where error.repeatability == .never {
-            throw error
-        } catch {
-            return .again(owner, "\(error)", false)
         }
     }
 
@@ -253,42 +167,5 @@ extension ShardRouter {
             guard error.repeatability == .unknownOutcome else { throw error }
             throw CommitLost(reason: "\(error)")
         }
-    }
-}
-
-/// How one question to one shard ended.
-private enum Attempt<Value: Sendable> {
-    case done(Value)
-    /// The owner is known better now: ask there at once.
-    case movedOn
-    /// Nothing happened; `isOnItsWay`: the slot is fenced, or moving.
-    case again(_ shard: ShardID, _ reason: String, _ isOnItsWay: Bool)
-}
-
-/// What a shard answers to a question about a room.
-enum OwnerAnswer<Value: Sendable>: Sendable {
-    case done(Value)
-    case elsewhere(SlotAnswer)
-}
-
-/// Marks what the caller's own code threw, so that it is not repeated.
-private struct BodyFailed: Error {
-    var error: any Error
-}
-
-private struct CommitLost: Error {
-    var reason: String
-}
-
-extension SlotAnswer {
-    /// From the columns state, moved_to and epoch of the first row.
-    init(_ rows: Rows) throws(PostgresError) {
-        guard let row = rows.first else {
-            throw .decoding(column: "state", reason: "the shard has no row for the slot")
-        }
-        let movedTo: Int? = try row.get("moved_to")
-        self.init(
-            state: try row.get("state"), movedTo: movedTo.map { ShardID($0) },
-            epoch: Epoch(try row.get("epoch")))
     }
 }

@@ -18,7 +18,7 @@ public final class ShardRouter: Service {
     let logger: Logger
     private let configuration: RouterConfiguration
     private let dispatcher: WriteDispatcher
-    private let pools: Pools
+    let pools: Pools
     let tracing: RouterTracing
     let metrics: RouterMetrics
     /// Queues are measured this much more rarely than they are looked at.
@@ -37,8 +37,8 @@ public final class ShardRouter: Service {
             throw .noShards(catalog: configuration.catalog.withoutSecrets)
         }
         let router = ShardRouter(topology, configuration: configuration, logger: logger)
-        await router.pools.follow(topology)
-        let failures = await router.unreachableShards(patience: configuration.limits.connect)
+        router.pools.follow(topology)
+        let failures = await router.connectToShards()
         for failure in failures {
             if case .unreachable = failure {
                 logger.warning("shard is out of reach", metadata: ["error": "\(failure)"])
@@ -58,16 +58,17 @@ public final class ShardRouter: Service {
         dispatcher = WriteDispatcher(
             limits: configuration.limits, overflow: configuration.overflow)
         tracing = RouterTracing(configuration.tracer)
-        let metrics = RouterMetrics(factory: configuration.metricsFactory ?? MetricsSystem.factory)
+        let factory = configuration.metricsFactory ?? MetricsSystem.factory
+        let metrics = RouterMetrics(factory: factory)
         for shard in topology.shards { _ = metrics.shard(shard.id, name: shard.name) }
         self.metrics = metrics
-        let pools = Pools(configuration: configuration)
+        let pools = Pools(configuration: configuration, factory: factory)
         self.pools = pools
         keeper = TopologyKeeper(
             topology, configuration: configuration, metrics: metrics, logger: logger
         ) { topology in
             for shard in topology.shards { _ = metrics.shard(shard.id, name: shard.name) }
-            await pools.follow(topology)
+            pools.follow(topology)
         }
     }
 
@@ -78,6 +79,12 @@ public final class ShardRouter: Service {
     public func route(_ room: RoomID) -> (slot: Slot, shard: ShardID?) {
         let slot = keeper.topology.ringHash.slot(of: room)
         return (slot, keeper.table.owner(of: slot))
+    }
+
+    /// Takes over `topology` as if the catalog had announced it: for measurements of routing while
+    /// the topology changes.
+    @_spi(Benchmarks) public func learn(_ topology: Topology) async {
+        await keeper.learn(topology)
     }
 
     /// Stores `message` and returns when its shard has committed it.
@@ -167,7 +174,6 @@ public final class ShardRouter: Service {
             self.stop()
         }
         dispatcher.abandon()
-        await pools.close()
     }
 
     private func stop() {
@@ -179,6 +185,7 @@ public final class ShardRouter: Service {
         await withDiscardingTaskGroup { group in
             group.addTask { await self.keeper.run() }
             group.addTask { await self.sweep() }
+            group.addTask { await self.pools.run() }
             await withDiscardingTaskGroup { lanes in
                 for await shard in pools.newShards {
                     for number in 0..<configuration.limits.lanes {
@@ -187,6 +194,7 @@ public final class ShardRouter: Service {
                     }
                 }
             }
+            pools.close()
             group.cancelAll()
         }
     }
@@ -195,6 +203,7 @@ public final class ShardRouter: Service {
         var count = 0
         while !Task.isCancelled {
             dispatcher.sweep(now: .now) { keeper.table.owner(of: $0.slot) }
+            pools.tick(now: .now)
             if count.isMultiple(of: Self.sweepsPerMeasurement) { measureQueues() }
             count += 1
             do {
@@ -206,6 +215,7 @@ public final class ShardRouter: Service {
     }
 
     private func measureQueues() {
+        pools.measure()
         for shard in topology.shards {
             let (rows, bytes) = dispatcher.load(of: shard.id)
             let metrics = metrics.shard(shard.id, name: shard.name)
@@ -276,31 +286,28 @@ public final class ShardRouter: Service {
         keeper.table.learn(owner, of: slot, since: answer.epoch)
     }
 
-    /// The connections to a shard.
-    func pool(_ shard: ShardID) async -> ShardPool? { await pools.pool(shard) }
-
     /// The limits in force.
     var limits: RouterLimits { configuration.limits }
 
-    private func unreachableShards(patience: Duration) async -> [ShardError] {
-        await forEachPool(patience: patience).compactMap { $0 }
-    }
-
-    private func forEachPool(patience: Duration) async -> [ShardError?] {
-        let deadline = ContinuousClock.now + patience
+    /// Opens the first connection to each shard that owns something.
+    ///
+    /// - Returns: why those did not work that did not.
+    private func connectToShards() async -> [ShardError] {
+        let deadline = ContinuousClock.now + configuration.limits.pool.connect
         return await withTaskGroup(of: ShardError?.self) { group in
-            for pool in await pools.owning(topology) {
+            for pool in pools.owning(topology) {
                 group.addTask {
-                    do {
-                        return try await pool.withConnection(deadline: deadline) { _ in nil }
-                    } catch let error as ShardError {
-                        return error
+                    do throws(ShardError) {
+                        pool.warm(try await pool.connector.connect(deadline: deadline))
+                        return nil
                     } catch {
-                        return .unreachable(shard: pool.shard.name, reason: "\(error)")
+                        return error
                     }
                 }
             }
-            return await group.reduce(into: []) { $0.append($1) }
+            return await group.reduce(into: []) { failures, failure in
+                if let failure { failures.append(failure) }
+            }
         }
     }
 }

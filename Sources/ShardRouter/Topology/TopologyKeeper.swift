@@ -101,11 +101,11 @@ final class TopologyKeeper: Sendable {
         let connection = try await Self.connect(configuration)
         defer { connection.close() }
         try await Self.reaching(name) { () async throws(PostgresError) in
-            try await connection.script("listen topology", deadline: .now + limits.connect)
+            try await connection.script("listen topology", deadline: .now + limits.catalog)
         }
         while !Task.isCancelled {
             let topology = try await CatalogReader.topology(
-                connection, name: name, deadline: .now + limits.connect)
+                connection, name: name, deadline: .now + limits.catalog)
             succeeded()
             await learn(topology)
             try await Self.reaching(name) { () async throws(PostgresError) in
@@ -120,7 +120,7 @@ final class TopologyKeeper: Sendable {
         let name = configuration.catalog.withoutSecrets
         return try await reaching(name) { () async throws(PostgresError) in
             try await PostgresConnection.connect(
-                configuration.catalog, deadline: .now + configuration.limits.connect)
+                configuration.catalog, deadline: .now + configuration.limits.catalog)
         }
     }
 
@@ -135,7 +135,8 @@ final class TopologyKeeper: Sendable {
         }
     }
 
-    private func learn(_ topology: Topology) async {
+    /// Takes over `topology` when it is newer than what is known.
+    func learn(_ topology: Topology) async {
         let isNew = current.withLock { current in
             guard topology != current, topology.epoch >= current.epoch else { return false }
             current = topology
@@ -157,7 +158,7 @@ final class TopologyKeeper: Sendable {
         defer { connection.close() }
         return try await CatalogReader.topology(
             connection, name: configuration.catalog.withoutSecrets,
-            deadline: .now + configuration.limits.connect)
+            deadline: .now + configuration.limits.catalog)
     }
 
     private static func write(_ topology: Topology, to file: TopologyFile?, logger: Logger) {
