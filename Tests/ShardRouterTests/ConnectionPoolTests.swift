@@ -127,8 +127,10 @@ import Testing
     {
         let server = try PostgresServer.start()
         let settings = try ConnectionSettings(server.connectionString())
+        var limits = PoolLimits()
+        limits.kept = 1  // No other connection is being made when the server ends.
         let pool = ConnectionPool(
-            PlainConnector(settings: settings), limits: PoolLimits(),
+            PlainConnector(settings: settings), limits: limits,
             metrics: PoolMetrics(shard: "plain", factory: NOOPMetricsHandler.instance))
 
         try await withThrowingTaskGroup(of: Void.self) { group in

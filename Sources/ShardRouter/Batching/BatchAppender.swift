@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Postgres
+import Synchronization
 
 /// What a shard says about one message of a batch.
 enum AppendOutcome: Sendable {
@@ -17,13 +18,9 @@ struct SlotAnswer: Sendable {
     var epoch: Epoch
 }
 
-/// Sends batches to a shard: one round trip, one transaction.
+/// Sends batches to a shard: one round trip, one transaction; two round trips for what is not
+/// simply new.
 struct BatchAppender {
-    private static let sql = """
-        select outcome, seq, sent_at, received_at, slot_state, moved_to, slot_epoch
-        from shard.append_messages($1, $2, $3, $4, $5, $6)
-        """
-
     let shard: ShardID
 
     /// Stores `batch`, and says for each message, in the same order, what became of it.
@@ -53,14 +50,21 @@ struct BatchAppender {
         _ batch: ArraySlice<PendingWrite>, _ connection: PostgresConnection,
         deadline: ContinuousClock.Instant
     ) async throws(PostgresError) -> [AppendOutcome] {
-        let rows = try await connection.query(
-            Statement(
-                Self.sql,
-                [
-                    ArrayOf(batch) { $0.message.room.text }, ArrayOf(batch) { $0.message.id },
-                    ArrayOf(batch) { $0.message.author }, ArrayOf(batch) { $0.message.sentAt },
-                    ArrayOf(batch) { $0.message.receivedAt }, ArrayOf(batch) { $0.message.text },
-                ]), deadline: deadline)
+        let columns = BatchColumns(batch)
+        // What may be there already is asked for the long way at once.
+        let isNew = !batch.contains { $0.wasSent.load(ordering: .relaxed) }
+        batch.forEach { $0.wasSent.store(true, ordering: .relaxed) }
+        if isNew, let heads = try await sendNew(columns, connection, deadline: deadline) {
+            return batch.enumerated().map { index, entry in
+                .settled(
+                    .success(
+                        Receipt(
+                            seq: columns.seq(index, heads: heads), isDuplicate: false,
+                            sentAt: entry.message.sentAt, receivedAt: entry.message.receivedAt,
+                            shard: shard)))
+            }
+        }
+        let rows = try await connection.query(columns.longStatement, deadline: deadline)
         guard rows.count == batch.count else {
             throw .decoding(column: "place", reason: "\(rows.count) answers to \(batch.count)")
         }
@@ -70,6 +74,26 @@ struct BatchAppender {
             outcomes.append(try outcome(row, entry.message))
         }
         return outcomes
+    }
+
+    /// The heads of the rooms before the batch; nil when it needs the long way: a room is new or
+    /// elsewhere, or a message was stored before.
+    private func sendNew(
+        _ columns: BatchColumns, _ connection: PostgresConnection,
+        deadline: ContinuousClock.Instant
+    ) async throws(PostgresError) -> [Int64]? {
+        let rows: Rows
+        do throws(PostgresError) {
+            rows = try await connection.query(columns.shortStatement, deadline: deadline)
+        } catch {
+            guard error.sqlState == "23505" else { throw error }
+            return nil
+        }
+        let heads = try rows[0].get(0, as: [Int64]?.self)
+        guard heads == nil || heads?.count == columns.rooms.count else {
+            throw .decoding(column: "append_new", reason: "it gives one head for each room")
+        }
+        return heads
     }
 
     private func outcome(_ row: Row, _ message: Message) throws(PostgresError) -> AppendOutcome {

@@ -20,6 +20,8 @@ final class PendingWrite: Sendable {
     let context: ServiceContext?
     /// Whether an attempt of it may have been committed.
     let mayHaveRun = Atomic<Bool>(false)
+    /// Whether it was ever sent, so that it may be in the shard already.
+    let wasSent = Atomic<Bool>(false)
     /// Whether the overflow was asked to take it; no lane sends it any more.
     let isDiverted = Atomic<Bool>(false)
     private let caller: Mutex<Caller?>

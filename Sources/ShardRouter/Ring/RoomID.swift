@@ -1,3 +1,5 @@
+import Glibc
+
 /// The name of a room: a sequence of bytes.
 ///
 /// Two ids are the same only when their UTF-8 bytes are: PostgreSQL compares and hashes bytes, and
@@ -16,7 +18,7 @@ public struct RoomID: Sendable {
 
 extension RoomID: Hashable {
     public static func == (one: RoomID, other: RoomID) -> Bool {
-        one.text.utf8.elementsEqual(other.text.utf8)
+        compare(one, other) == 0
     }
 
     public func hash(into hasher: inout Hasher) {
@@ -28,7 +30,23 @@ extension RoomID: Hashable {
 extension RoomID: Comparable {
     /// The order of the bytes: PostgreSQL's own order of a `collate "C"` column.
     public static func < (one: RoomID, other: RoomID) -> Bool {
-        one.text.utf8.lexicographicallyPrecedes(other.text.utf8)
+        compare(one, other) < 0
+    }
+}
+
+extension RoomID {
+    /// Below, at or above 0: the order of the bytes, a shorter name before its continuations.
+    private static func compare(_ one: RoomID, _ other: RoomID) -> Int {
+        var (one, other) = (one.text, other.text)  // Contiguous: references are copied, no bytes.
+        return one.withUTF8 { one in
+            other.withUTF8 { other in
+                guard let first = one.baseAddress, let second = other.baseAddress else {
+                    return one.count - other.count
+                }
+                let order = memcmp(first, second, min(one.count, other.count))
+                return order == 0 ? one.count - other.count : Int(order)
+            }
+        }
     }
 }
 

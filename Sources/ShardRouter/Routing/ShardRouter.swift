@@ -77,7 +77,7 @@ public final class ShardRouter: Service {
 
     /// The slot of `room` and the shard that owns it, as far as this router knows.
     public func route(_ room: RoomID) -> (slot: Slot, shard: ShardID?) {
-        let slot = keeper.topology.ringHash.slot(of: room)
+        let slot = keeper.ringHash.slot(of: room)
         return (slot, keeper.table.owner(of: slot))
     }
 

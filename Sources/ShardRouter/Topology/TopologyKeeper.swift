@@ -9,6 +9,8 @@ import Synchronization
 /// While the catalog is away everything goes on with what is known.
 final class TopologyKeeper: Sendable {
     let table = OwnerTable()
+    /// The same for ever: a cluster's seed is drawn once.
+    let ringHash: RingHash
     private let configuration: RouterConfiguration
     private let metrics: RouterMetrics
     private let logger: Logger
@@ -25,6 +27,7 @@ final class TopologyKeeper: Sendable {
         self.logger = logger
         current = Mutex(topology)
         self.onChange = onChange
+        ringHash = topology.ringHash
         table.learn(topology)
         metrics.epoch.set(topology.epoch.number)
     }
@@ -138,7 +141,9 @@ final class TopologyKeeper: Sendable {
     /// Takes over `topology` when it is newer than what is known.
     func learn(_ topology: Topology) async {
         let isNew = current.withLock { current in
-            guard topology != current, topology.epoch >= current.epoch else { return false }
+            guard topology != current, topology.epoch >= current.epoch,
+                topology.clusterID == current.clusterID, topology.seed == current.seed
+            else { return false }
             current = topology
             return true
         }

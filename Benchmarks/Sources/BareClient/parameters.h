@@ -1,0 +1,40 @@
+#ifndef BARE_PARAMETERS_H
+#define BARE_PARAMETERS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { room_bytes = 36, text_bytes = 100, parameter_count = 6 };
+
+struct buffer {
+    char *bytes;
+    size_t length;
+    size_t capacity;
+};
+
+/// The values of one statement in PostgreSQL's binary format.
+struct parameters {
+    struct buffer buffers[parameter_count];
+    const char *values[parameter_count];
+    int lengths[parameter_count];
+    int formats[parameter_count];
+    int count;
+    uint64_t random;
+};
+
+/// The rooms that one connection writes to or reads.
+struct rooms {
+    char (*names)[room_bytes + 1];
+    int count;
+};
+
+/// Fills in `batch` messages of different rooms as six arrays.
+void parameters_fill_batch(struct parameters *parameters, const struct rooms *rooms, int batch);
+
+/// Fills in one message as six values.
+void parameters_fill_row(struct parameters *parameters, const struct rooms *rooms);
+
+/// Fills in a room, the highest border and `limit`.
+void parameters_fill_page(struct parameters *parameters, const struct rooms *rooms, int limit);
+
+#endif

@@ -1,0 +1,6 @@
+#ifndef BENCHMARKS_CPOSTGRES_H
+#define BENCHMARKS_CPOSTGRES_H
+
+#include <libpq-fe.h>
+
+#endif
