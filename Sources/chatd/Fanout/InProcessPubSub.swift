@@ -23,6 +23,8 @@ final class InProcessPubSub: PubSub {
     /// Payloads that the reader of ``events`` was too slow for.
     var droppedEvents: Int { queue.droppedPayloads }
 
+    var droppedCount: Int { droppedEvents }
+
     func publish(_ payload: [UInt8], to room: RoomID) {
         bus.publish(payload, to: room, from: self)
     }

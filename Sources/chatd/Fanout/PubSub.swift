@@ -22,6 +22,9 @@ protocol PubSub: Service, Sendable {
 
     /// Whether other servers are being heard right now. Always true in process.
     var isConnected: Bool { get }
+
+    /// Payloads that were dropped since the start, sent and heard ones.
+    var droppedCount: Int { get }
 }
 
 /// One thing that pub/sub has to tell.

@@ -47,6 +47,8 @@ final class RedisPubSub: PubSub {
     /// Payloads that the reader of ``events`` was too slow for.
     var droppedEvents: Int { queue.droppedPayloads }
 
+    var droppedCount: Int { droppedPayloads + droppedEvents }
+
     /// Payloads that wait to be sent.
     var queuedPayloads: Int { publisher.queuedPayloads }
 

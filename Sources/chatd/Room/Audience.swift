@@ -40,6 +40,14 @@ struct Audience {
         if groups[index].members.isEmpty { groups.remove(at: index) }
     }
 
+    /// How many members there are besides one.
+    func count(except: MemberID?) -> Int {
+        groups.reduce(0) { count, group in
+            let isHere = except.map { group.positions[$0] != nil } ?? false
+            return count + group.members.count - (isHere ? 1 : 0)
+        }
+    }
+
     /// Hands `frame` to every member but one, in the order of the calls.
     func deliver(
         _ frame: ByteBuffer, _ delivery: RoomState.Delivery, except: MemberID?, pendingBytes: Int

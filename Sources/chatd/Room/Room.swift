@@ -1,8 +1,10 @@
+import CoreMetrics
 import Logging
 import NIOCore
 import Postgres
 import ShardRouter
 import Synchronization
+import Tracing
 
 /// A room of this server: its state, its sockets, and what must be done about them.
 ///
@@ -52,9 +54,11 @@ final class Room: Sendable {
         let isSlow = member.socket.pendingBytes > environment.limits.session.pendingBytes
         let roundTrip = member.socket.roundTrip
         perform { contents, now in
-            contents.state.beat(
+            let actions = contents.state.beat(
                 heartbeat.report, from: member.id, skippedOrdinal: member.skippedOrdinal,
                 isSlow: isSlow, roundTrip: roundTrip, now: now)
+            if actions.contains(where: \.isSend) { environment.metrics.syncs.increment() }
+            return actions
         }
     }
 
@@ -139,13 +143,14 @@ final class Room: Sendable {
             greet(member, welcome)
             contents.audience.add(member)
         case .deliver(let frame, let delivery, let except):
+            environment.metrics.deliveries.increment(by: contents.audience.count(except: except))
             contents.audience.deliver(
                 frame, delivery, except: except,
                 pendingBytes: environment.limits.session.pendingBytes)
         case .send(let frame, let id):
             contents.members[id]?.enqueue(frame)
         case .publish(let event):
-            environment.pubSub.publish(event.encoded(), to: id)
+            environment.publish(event, to: id)
         case .read(let request):
             environment.lanes.start(key: id) { await self.read(request) }
         }
@@ -170,20 +175,30 @@ final class Room: Sendable {
 
 extension Room {
     private func read(_ request: ReadPlan.Request) async {
-        do throws(ReadError) {
-            switch request {
-            case .newest:
-                try await fill()
-            case .after(let seq, let target):
-                try await catchUp(after: seq, target: target)
+        environment.metrics.windowReads.increment()
+        let span = environment.tracing.start("chatd.window.read", room: id)
+        await within(span) {
+            do throws(ReadError) {
+                switch request {
+                case .newest:
+                    try await fill()
+                case .after(let seq, let target):
+                    try await catchUp(after: seq, target: target)
+                }
+            } catch {
+                span?.recordError(error)
+                failed(error)
             }
-        } catch {
-            environment.logger.debug(
-                "The messages of a room cannot be read; it will be tried again.",
-                metadata: ["room.id": "\(id)", "error": "\(error)"])
-            contents.withLock { [now = environment.clock.now()] in
-                $0.state.readFailed(now: now)
-            }
+        }
+        span?.end()
+    }
+
+    private func failed(_ error: ReadError) {
+        environment.logger.debug(
+            "The messages of a room cannot be read; it will be tried again.",
+            metadata: ["room.id": "\(id)", "error": "\(error)"])
+        contents.withLock { [now = environment.clock.now()] in
+            $0.state.readFailed(now: now)
         }
     }
 

@@ -33,6 +33,8 @@ final class RoomDirectory: Sendable {
         }
     }
 
+    var count: Int { rooms.withLock { $0.count } }
+
     var all: [Room] {
         rooms.withLock { Array($0.values) }
     }

@@ -1,5 +1,7 @@
+import CoreMetrics
 import FoundationEssentials
 import Logging
+import ShardRouter
 import Synchronization
 
 /// What rooms and sessions of a server share.
@@ -16,13 +18,16 @@ final class RoomEnvironment: Sendable {
     let instance: UUID
     /// A number drawn from the range, both ends included.
     let draw: @Sendable (ClosedRange<Int64>) -> Int64
+    let metrics: ChatMetrics
+    let tracing: ChatTracing
 
     private let lastMember = Atomic<UInt64>(0)
 
     init(
         store: any MessageStore, pubSub: any PubSub, serverName: String, limits: ChatLimits,
         clock: ChatClock, lanes: WorkLanes, logger: Logger,
-        draw: @escaping @Sendable (ClosedRange<Int64>) -> Int64
+        draw: @escaping @Sendable (ClosedRange<Int64>) -> Int64, metrics: ChatMetrics,
+        tracing: ChatTracing
     ) {
         self.store = store
         self.pubSub = pubSub
@@ -32,6 +37,8 @@ final class RoomEnvironment: Sendable {
         self.lanes = lanes
         self.logger = logger
         self.draw = draw
+        self.metrics = metrics
+        self.tracing = tracing
         instance = UUID()
     }
 
@@ -45,5 +52,11 @@ final class RoomEnvironment: Sendable {
         let shortest = limits.reconnectMin.wholeMilliseconds
         let longest = max(shortest, limits.reconnectMax.wholeMilliseconds)
         return .milliseconds(draw(shortest...longest))
+    }
+
+    /// Tells the other servers about `event`.
+    func publish(_ event: RoomEvent, to room: RoomID) {
+        metrics.published.increment()
+        pubSub.publish(event.encoded(), to: room)
     }
 }

@@ -14,6 +14,12 @@ extension RoomState {
         case publish(RoomEvent)
         /// Read the shard, and report the outcome.
         case read(ReadPlan.Request)
+
+        /// Whether one socket is sent something: after a heartbeat that is a `sync`.
+        var isSend: Bool {
+            guard case .send = self else { return false }
+            return true
+        }
     }
 
     /// What a delivered frame is; it decides what a skipped socket misses.

@@ -1,3 +1,4 @@
+import CoreMetrics
 import FoundationEssentials
 import Glibc
 import Logging
@@ -29,16 +30,18 @@ struct ChatProgram: Sendable {
             transport.connections,
             OpenFiles.raiseLimit(to: transport.connections + transport.reservedDescriptors)
                 - transport.reservedDescriptors)
-        let router = try await startRouter()
+        let registry = PrometheusRegistry(logger: logger)
+        MetricsSystem.bootstrap(registry)
+        let router = try await startRouter(registry)
         let store = RouterMessageStore(router: router, catalog: configuration.catalog)
         let pubSub = makePubSub(clusterID: router.topology.clusterID)
         let chat = ChatServer(
             store: store, pubSub: pubSub, serverName: configuration.serverName, limits: limits,
-            logger: logger)
+            logger: logger, metrics: ChatMetrics(factory: registry))
         let door = ChatTransport(
             ChatTransport.Contents(
                 chat: chat, store: store, pubSub: pubSub, origins: configuration.origins,
-                limits: limits, transport: transport),
+                limits: limits, transport: transport, registry: registry),
             bind: configuration.bind, connections: max(1, connections), logger: logger
         ) { port in self.sayReady(port: port) }
         // Ended from the last to the first: each lets go of what the ones before it still need.
@@ -60,13 +63,15 @@ struct ChatProgram: Sendable {
 
     // MARK: Start
 
-    private func startRouter() async throws(ProgramError) -> ShardRouter {
+    private func startRouter(
+        _ metrics: any MetricsFactory
+    ) async throws(ProgramError) -> ShardRouter {
+        var router = RouterConfiguration(
+            catalog: configuration.catalog, topologyFile: configuration.topologyFile,
+            applicationName: "chatd")
+        router.metricsFactory = metrics
         do throws(RouterStartError) {
-            return try await ShardRouter.start(
-                RouterConfiguration(
-                    catalog: configuration.catalog, topologyFile: configuration.topologyFile,
-                    applicationName: "chatd"),
-                logger: logger)
+            return try await ShardRouter.start(router, logger: logger)
         } catch {
             throw ProgramError(description: "\(error)")
         }

@@ -12,6 +12,7 @@ struct ChatResponder: Sendable {
     let limits: ChatLimits
     let rates: PostingRates
     let files: WebFiles
+    let registry: PrometheusRegistry
 
     /// The whole answer to one request; a `HEAD` gets that of a `GET` without the body.
     @concurrent func respond(
@@ -20,12 +21,7 @@ struct ChatResponder: Sendable {
         if request.method == .post, request.headers[.expect]?.lowercased() == "100-continue" {
             try await writer.writeInformationalHead(HTTPResponse(status: .continue))
         }
-        var response: Response
-        do throws(HTTPRefusal) {
-            response = try await answer(request)
-        } catch {
-            response = Response(error)
-        }
+        var response = await observed(request)
         response.headers.append(contentsOf: Self.commonHeaders)
         response.headers[.date] = HTTPDate.text(of: .now)
         if request.headers[.connection]?.lowercased() == "close" {
@@ -36,10 +32,30 @@ struct ChatResponder: Sendable {
             response: response.head, body: request.method == .head ? .init() : response.body)
     }
 
-    /// The answer before what all answers have.
-    func answer(_ request: Request) async throws(HTTPRefusal) -> Response {
-        guard let target = RequestTarget(request.head.path ?? "") else { throw .badTarget }
-        switch Route(target.segments) {
+    /// The answer before what all answers have; metrics and traces are told about it.
+    func observed(_ request: Request) async -> Response {
+        let start = ContinuousClock.now
+        let target = RequestTarget(request.head.path ?? "")
+        let route = target.map { Route($0.segments) }
+        let label = RouteLabel(route)
+        let span = chat.tracing.start(request.head, route: label)
+        let response = await within(span) {
+            do throws(HTTPRefusal) {
+                guard let target, let route else { throw .badTarget }
+                return try await answer(request, target, route)
+            } catch {
+                return Response(error)
+            }
+        }
+        span?.ended(response.status)
+        chat.metrics.answered(label, response.status, after: ContinuousClock.now - start)
+        return response
+    }
+
+    private func answer(
+        _ request: Request, _ target: RequestTarget, _ route: Route
+    ) async throws(HTTPRefusal) -> Response {
+        switch route {
         case .socket(let room):
             try allow([.get], request)
             throw explainSocket(room, target, request)
@@ -57,6 +73,12 @@ struct ChatResponder: Sendable {
             try allow([.get, .head], request)
             let report = await readiness.report()
             return .json(report.encoded, report.isReady ? .ok : .serviceUnavailable)
+        case .metrics:
+            try allow([.get, .head], request)
+            return Response(
+                status: .ok,
+                headers: [.contentType: PrometheusText.contentType, .cacheControl: "no-store"],
+                body: .init(byteBuffer: ByteBuffer(string: registry.text())))
         case .file(let name):
             guard files[name] != nil else { throw .notFound }
             try allow([.get, .head], request)

@@ -19,6 +19,8 @@ struct ChatTransport: Sendable {
         var limits = ChatLimits()
         var transport = TransportLimits()
         var files = WebFiles()
+        /// What `/metrics` tells.
+        var registry: PrometheusRegistry
     }
 
     let listener: any Service
@@ -40,10 +42,11 @@ struct ChatTransport: Sendable {
             rates: PostingRates(
                 perSecond: contents.limits.messagesPerSecond,
                 usersAtMost: contents.transport.postingUsers),
-            files: contents.files)
+            files: contents.files, registry: contents.registry)
+        contents.addReadings(of: sockets)
         let upgrader = WebSocketUpgrader(
             origins: contents.origins, messageBytes: contents.limits.frameBytes,
-            limits: contents.transport, sockets: sockets,
+            limits: contents.transport, sockets: sockets, metrics: contents.chat.metrics,
             makeSession: { [chat = contents.chat] in chat.makeSession(room: $0, user: $1) })
         let channel = WebSocketUpgradeChannel(
             responder: { request, writer, channel in
@@ -60,5 +63,18 @@ struct ChatTransport: Sendable {
             onServerRunning: { channel in
                 await onListening(channel.localAddress?.port ?? bind.port ?? 0)
             }, eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: quiet)
+    }
+}
+
+extension ChatTransport.Contents {
+    /// What `/metrics` asks for, rather than being told each time it changes.
+    fileprivate func addReadings(of sockets: OpenSockets) {
+        ProcessReadings.add(to: registry)
+        registry.read("chatd_sockets", .gauge) { Double(sockets.count) }
+        registry.read("chatd_rooms", .gauge) { [chat] in Double(chat.roomCount) }
+        registry.read("chatd_pubsub_connected", .gauge) { [pubSub] in pubSub.isConnected ? 1 : 0 }
+        registry.read("chatd_pubsub_dropped_total", .counter) { [pubSub] in
+            Double(pubSub.droppedCount)
+        }
     }
 }

@@ -74,6 +74,7 @@ enum Route: Equatable, Sendable {
     case messages(room: String)
     case health
     case readiness
+    case metrics
     case file(String)
     case unknown
 
@@ -84,6 +85,7 @@ enum Route: Equatable, Sendable {
             case 0: .file("index.html")
             case 1 where segments[0] == "healthz": .health
             case 1 where segments[0] == "readyz": .readiness
+            case 1 where segments[0] == "metrics": .metrics
             case 1: .file(segments[0])
             case 4 where segments[0] == "v1" && segments[1] == "rooms":
                 switch segments[3] {

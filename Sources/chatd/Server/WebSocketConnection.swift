@@ -1,3 +1,4 @@
+import CoreMetrics
 import NIOCore
 import NIOWebSocket
 import Synchronization
@@ -35,6 +36,8 @@ final class WebSocketConnection: SessionSocket {
         /// Where the pong that waits is among the items.
         var pong: Int?
         var isDrainScheduled = false
+        /// Ours, if we were the first to close.
+        var closeCode: UInt16?
     }
 
     /// How a batch of items leaves the channel behind.
@@ -44,14 +47,16 @@ final class WebSocketConnection: SessionSocket {
 
     private let channel: any Channel
     private let limits: TransportLimits
+    private let bytesSent: Counter
     private let outbox = Mutex(Outbox())
     private let pending = Atomic<Int>(0)
     /// Nanoseconds; negative before the first pong.
     private let roundTripNanoseconds = Atomic<Int64>(-1)
 
-    init(channel: any Channel, limits: TransportLimits) {
+    init(channel: any Channel, limits: TransportLimits, bytesSent: Counter) {
         self.channel = channel
         self.limits = limits
+        self.bytesSent = bytesSent
     }
 
     // MARK: For the session
@@ -140,13 +145,16 @@ final class WebSocketConnection: SessionSocket {
     }
 
     /// The channel is gone: what waits is dropped.
-    func lost() {
-        let dropped = outbox.withLock { outbox in
+    ///
+    /// - Returns: the code of our close frame if it was the first; nil otherwise.
+    func lost() -> UInt16? {
+        let (dropped, code) = outbox.withLock { outbox in
             outbox.phase = .ended
             defer { outbox.items = [] }
-            return outbox.items.reduce(0) { $0 + $1.bytes }
+            return (outbox.items.reduce(0) { $0 + $1.bytes }, outbox.closeCode)
         }
         pending.subtract(dropped, ordering: .relaxed)
+        return code
     }
 
     // MARK: Writing
@@ -155,6 +163,7 @@ final class WebSocketConnection: SessionSocket {
         enqueue { outbox in
             guard outbox.phase == .open else { return }
             outbox.phase = .closing
+            outbox.closeCode = code
             let payload = WebSocketFrameWriter.closePayload(code: code, reason: reason)
             outbox.items.append(.frame(.connectionClose, payload))
             outbox.items.append(item)
@@ -217,6 +226,7 @@ final class WebSocketConnection: SessionSocket {
             self.act(on: ending)
         }
         if ending != .stays { cutLater() }
+        bytesSent.increment(by: bytes)
         channel.writeAndFlush(batch, promise: written)
     }
 

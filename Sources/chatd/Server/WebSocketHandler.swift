@@ -8,17 +8,20 @@ final class WebSocketHandler: ChannelInboundHandler {
     private let session: any SocketSession
     private let limits: TransportLimits
     private let sockets: OpenSockets
+    private let metrics: ChatMetrics
     private var machine: WebSocketStateMachine
     private var connection: WebSocketConnection?
     private var pings: PingClock
 
     /// - Parameter messageBytes: the largest message, fragments together.
     init(
-        session: any SocketSession, messageBytes: Int, limits: TransportLimits, sockets: OpenSockets
+        session: any SocketSession, messageBytes: Int, limits: TransportLimits,
+        sockets: OpenSockets, metrics: ChatMetrics = ChatMetrics()
     ) {
         self.session = session
         self.limits = limits
         self.sockets = sockets
+        self.metrics = metrics
         machine = WebSocketStateMachine(messageBytes: messageBytes, fragments: limits.fragments)
         pings = PingClock(interval: TimeAmount(limits.pingInterval))
     }
@@ -26,7 +29,8 @@ final class WebSocketHandler: ChannelInboundHandler {
     func handlerAdded(context: ChannelHandlerContext) {
         // An upgrade may come too late: then nobody would tell the session of the end.
         guard context.channel.isActive else { return }
-        let connection = WebSocketConnection(channel: context.channel, limits: limits)
+        let connection = WebSocketConnection(
+            channel: context.channel, limits: limits, bytesSent: metrics.bytesSent)
         self.connection = connection
         sockets.opened()
         session.opened(connection)
@@ -36,9 +40,10 @@ final class WebSocketHandler: ChannelInboundHandler {
     func channelInactive(context: ChannelHandlerContext) {
         if let connection {
             self.connection = nil
-            connection.lost()
+            let code = connection.lost()
             session.closed(code: machine.peerCode)
             sockets.closed()
+            metrics.closed(code ?? machine.peerCode)
         }
         context.fireChannelInactive()
     }

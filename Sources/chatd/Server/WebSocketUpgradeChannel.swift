@@ -104,6 +104,7 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
     let messageBytes: Int
     let limits: TransportLimits
     let sockets: OpenSockets
+    let metrics: ChatMetrics
     /// Makes the session of a user in a room.
     let makeSession: @Sendable (RoomID, String) -> any SocketSession
 
@@ -141,14 +142,17 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
             try channel.pipeline.syncOperations.addHandlers([
                 ByteToMessageHandler(WebSocketFrameDecoder(maxFrameSize: messageBytes)),
                 WebSocketHandler(
-                    session: session, messageBytes: messageBytes, limits: limits, sockets: sockets),
+                    session: session, messageBytes: messageBytes, limits: limits, sockets: sockets,
+                    metrics: metrics),
             ])
+            metrics.upgraded(.switchingProtocols)
             return .webSocket
         }
     }
 
     /// Answers here: NIO forgets a request that asked for an upgrade and does not get it.
     private func refuse(_ channel: any Channel, _ refusal: HTTPRefusal) {
+        metrics.upgraded(refusal.status)
         for part in refusal.parts { channel.write(part, promise: nil) }
         channel.flush()
         // Not cut at once: a reset would overtake the answer while the client still sends.

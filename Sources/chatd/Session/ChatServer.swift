@@ -1,3 +1,4 @@
+import CoreMetrics
 import FoundationEssentials
 import Logging
 import ServiceLifecycle
@@ -26,13 +27,22 @@ final class ChatServer: Service {
         store: any MessageStore, pubSub: any PubSub, serverName: String,
         limits: ChatLimits = ChatLimits(), logger: Logger, clock: ChatClock = .system,
         lanes: Int = 2,
-        draw: @escaping @Sendable (ClosedRange<Int64>) -> Int64 = { .random(in: $0) }
+        draw: @escaping @Sendable (ClosedRange<Int64>) -> Int64 = { .random(in: $0) },
+        metrics: ChatMetrics = ChatMetrics(), tracing: ChatTracing = ChatTracing()
     ) {
         environment = RoomEnvironment(
             store: store, pubSub: pubSub, serverName: serverName, limits: limits, clock: clock,
-            lanes: WorkLanes(count: lanes), logger: logger, draw: draw)
+            lanes: WorkLanes(count: lanes), logger: logger, draw: draw, metrics: metrics,
+            tracing: tracing)
         directory = RoomDirectory(environment: environment)
     }
+
+    var metrics: ChatMetrics { environment.metrics }
+
+    var tracing: ChatTracing { environment.tracing }
+
+    /// Rooms that this server keeps, with sockets or without.
+    var roomCount: Int { directory.count }
 
     // MARK: For the transport
 
@@ -53,9 +63,7 @@ final class ChatServer: Service {
     func history(
         of room: RoomID, _ request: HistoryRequest
     ) async throws(ReadError) -> HistoryPage {
-        try await environment.store.history(
-            of: room, before: request.before, after: request.after, limit: request.limit,
-            patience: environment.limits.session.historyPatience)
+        try await environment.history(of: room, request)
     }
 
     /// Stores a posted message and relays it to the room's readers on all servers.
@@ -64,7 +72,8 @@ final class ChatServer: Service {
     func post(
         _ message: ClientMessage, to room: RoomID, from user: String
     ) async throws(WriteError) -> WriteOutcome {
-        try await writer.write(message, to: room, from: user, author: nil)
+        try await writer.write(
+            message, to: room, from: user, author: nil, environment.arrived(in: room))
     }
 
     /// A message that was queued, here or by this server's life before, has been stored.
@@ -150,6 +159,7 @@ final class ChatServer: Service {
         for await event in environment.pubSub.events {
             switch event {
             case .payload(let payload, room: let id):
+                environment.metrics.received.increment()
                 guard let room = directory.existing(id) else { continue }
                 guard let event = RoomEvent.decode(payload) else {
                     environment.logger.debug(

@@ -115,7 +115,9 @@ final class ChatSession: SocketSession, MemberOwner {
 
     private func handle(_ text: ByteBuffer, _ member: Member, _ room: Room) {
         do throws(FrameError) {
-            switch try ClientFrame.decode(text, limits: environment.limits) {
+            let frame = try ClientFrame.decode(text, limits: environment.limits)
+            environment.metrics.received(FrameLabel(frame))
+            switch frame {
             case .message(let message): store(message, member)
             case .heartbeat(let heartbeat):
                 if isHandled({ $0.beat(at: $1) }, member) { room.beat(heartbeat, from: member) }
@@ -124,6 +126,7 @@ final class ChatSession: SocketSession, MemberOwner {
                 if isHandled({ $0.typing(at: $1) }, member) { room.typing(member) }
             }
         } catch {
+            environment.metrics.received(.bad)
             member.enqueue(ServerFrame.error(error))
             let now = environment.clock.now()
             if let ending = state.withLock({ $0.machine.badFrame(at: now) }) {
@@ -134,10 +137,12 @@ final class ChatSession: SocketSession, MemberOwner {
 
     private func store(_ message: ClientMessage, _ member: Member) {
         guard isHandled({ $0.message(at: $1) }, id: message.id, member) else { return }
+        let arrival = environment.arrived(in: roomID)
         let writer = MessageWriter(environment: environment, directory: directory)
         let isStarted = environment.lanes.start(key: roomID) { [self] in
             do throws(WriteError) {
-                _ = try await writer.write(message, to: roomID, from: user, author: member)
+                _ = try await writer.write(
+                    message, to: roomID, from: user, author: member, arrival)
             } catch {
                 logFailure(of: "storing a message", "\(error)")
                 member.enqueue(ServerFrame.error(error, id: message.id))
@@ -145,6 +150,7 @@ final class ChatSession: SocketSession, MemberOwner {
             state.withLock { $0.machine.writeEnded() }
         }
         if !isStarted {
+            environment.ended(arrival, .stopped)
             member.enqueue(ServerFrame.error(WriteError.stopped, id: message.id))
             state.withLock { $0.machine.writeEnded() }
         }
@@ -154,9 +160,7 @@ final class ChatSession: SocketSession, MemberOwner {
         guard isHandled({ $0.history(at: $1) }, member) else { return }
         let isStarted = environment.lanes.start(key: roomID) { [self] in
             do throws(ReadError) {
-                let page = try await environment.store.history(
-                    of: roomID, before: request.before, after: request.after,
-                    limit: request.limit, patience: environment.limits.session.historyPatience)
+                let page = try await environment.history(of: roomID, request)
                 member.enqueue(
                     ServerFrame.history(
                         page, keepingNewest: request.keepsNewest, limits: environment.limits))

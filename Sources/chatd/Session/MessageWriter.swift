@@ -17,24 +17,39 @@ struct MessageWriter: Sendable {
     /// A message that was stored before is told again only if this server's window lacks it. One
     /// that is queued is told to its author alone; the others hear of it by ``drained(_:_:)``.
     func write(
-        _ message: ClientMessage, to room: RoomID, from user: String, author: Member?
+        _ message: ClientMessage, to room: RoomID, from user: String, author: Member?,
+        _ arrival: MessageArrival
     ) async throws(WriteError) -> WriteOutcome {
         let message = Message(
             id: message.id, room: room, author: user, sentAt: message.sentAt,
             receivedAt: environment.clock.time(), text: message.text)
-        let outcome: WriteOutcome
-        do throws(WriteError) {
-            outcome = try await environment.store.store(
-                message, patience: environment.limits.session.storePatience)
-        } catch {
+        switch await store(message, arrival) {
+        case .success(let outcome):
+            environment.ended(arrival, MessageLabel(outcome))
+            switch outcome {
+            case .stored(let receipt): relay(message, receipt, author)
+            case .queued: author?.enqueue(ServerFrame.ackQueued(id: message.id))
+            }
+            return outcome
+        case .failure(let error):
+            environment.ended(arrival, MessageLabel(error))
             if case .unknownOutcome = error { directory.existing(room)?.lostTrack() }
             throw error
         }
-        switch outcome {
-        case .stored(let receipt): relay(message, receipt, author)
-        case .queued: author?.enqueue(ServerFrame.ackQueued(id: message.id))
+    }
+
+    private func store(
+        _ message: Message, _ arrival: MessageArrival
+    ) async -> Result<WriteOutcome, WriteError> {
+        await within(arrival.span) {
+            do throws(WriteError) {
+                return .success(
+                    try await environment.store.store(
+                        message, patience: environment.limits.session.storePatience))
+            } catch {
+                return .failure(error)
+            }
         }
-        return outcome
     }
 
     /// A message that was queued has been stored: everybody in the room is told.
@@ -53,7 +68,7 @@ struct MessageWriter: Sendable {
         } else if !receipt.isDuplicate {
             let event = RoomEvent.message(
                 seq: stored.seq, id: message.id, author: message.author, frame: frame)
-            environment.pubSub.publish(event.encoded(), to: message.room)
+            environment.publish(event, to: message.room)
         }
     }
 }

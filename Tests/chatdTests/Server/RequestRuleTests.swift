@@ -29,7 +29,8 @@ import Testing
 
     @Test(arguments: [
         ("/", Route.file("index.html")), ("/app.js", .file("app.js")), ("/healthz", .health),
-        ("/readyz", .readiness), ("/v1/rooms/lobby/socket", .socket(room: "lobby")),
+        ("/readyz", .readiness), ("/metrics", .metrics), ("/metrics/", .unknown),
+        ("/v1/rooms/lobby/socket", .socket(room: "lobby")),
         ("/v1/rooms//socket", .socket(room: "")),
         ("/v1/rooms/a%2Fb/messages", .messages(room: "a/b")),
         ("/v1/socket", .unknown), ("/v1/rooms/lobby", .unknown),

@@ -40,6 +40,8 @@ final class PubSubHub: Sendable {
 
         var isConnected: Bool { state.withLock { $0.isConnected } }
 
+        var droppedCount: Int { 0 }
+
         var subscriptions: Set<RoomID> { state.withLock { $0.rooms } }
 
         var published: [RoomEvent] { state.withLock { $0.published } }
