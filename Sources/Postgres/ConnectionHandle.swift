@@ -61,8 +61,14 @@ final class ConnectionHandle: @unchecked Sendable {
             settings["connect_timeout"] = String(max(ConnectionLimits.leastConnectSeconds, each))
         }
         settings["client_encoding"] = "UTF8"
-        if settings["keepalives_idle"] == nil { settings["keepalives_idle"] = "10" }
-        if settings["tcp_user_timeout"] == nil { settings["tcp_user_timeout"] = "20000" }
+        // A peer that is gone without a word is noticed within half a minute.
+        let liveness = [
+            "keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3",
+            "tcp_user_timeout": "20000",
+        ]
+        for (keyword, value) in liveness where settings[keyword] == nil {
+            settings[keyword] = value
+        }
         let text = settings.connectionString
         let attempt = ConnectAttempt()
         let outcome = await withTaskCancellationHandler {

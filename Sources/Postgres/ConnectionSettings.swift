@@ -40,8 +40,14 @@ public struct ConnectionSettings: Sendable, Equatable {
 
     public var hasPassword: Bool { values["password"] != nil || values["sslpassword"] != nil }
 
-    /// Whether several servers are named, of which one is taken.
-    public var hasSeveralHosts: Bool { hostCount > 1 }
+    /// These settings, leading to the server that takes writes when several hosts are named and
+    /// `target_session_attrs` does not say otherwise: the others are its standbys.
+    public var findingPrimary: ConnectionSettings {
+        guard hostCount > 1, self["target_session_attrs"] == nil else { return self }
+        var settings = self
+        settings["target_session_attrs"] = "read-write"
+        return settings
+    }
 
     /// How many hosts are tried in turn.
     var hostCount: Int { (values["host"] ?? values["hostaddr"] ?? "").split(separator: ",").count }

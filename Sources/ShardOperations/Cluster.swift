@@ -60,7 +60,8 @@ public struct Cluster: Sendable {
     ) async throws -> Value {
         let connection: PostgresConnection
         do throws(PostgresError) {
-            connection = try await .connect(settings, deadline: .now + .seconds(5))
+            connection = try await .connect(
+                settings.findingPrimary, deadline: .now + .seconds(5))
         } catch {
             throw OperationError.failed(
                 "\(name) (\(settings.withoutSecrets)) is out of reach: \(error)",

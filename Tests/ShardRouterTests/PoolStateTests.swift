@@ -93,6 +93,16 @@ import Testing
         #expect(pool.returned(1, .clean, now: start) == [.lend(connection: 1, ticket: 5)])
     }
 
+    @Test func `what rests beside a broken connection is not trusted`() {
+        var pool = warm(3)
+        _ = ask(&pool, 1)
+
+        let actions = pool.returned(3, .broken, now: start)
+
+        #expect(actions.prefix(3) == [.close(3), .close(1), .close(2)])
+        #expect(pool.idleCount == 0)
+    }
+
     @Test func `a broken connection is closed and replaced for who waits`() {
         var pool = warm(3)
         for ticket in 1...4 { _ = ask(&pool, ticket) }

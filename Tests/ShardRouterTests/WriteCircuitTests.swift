@@ -28,7 +28,7 @@ import Testing
         #expect(
             circuit.failed(start: start + .seconds(1), now: start + .seconds(1.9), jitter: 1)
                 == false)
-        #expect(circuit.succeeded() == false)
+        #expect(circuit.succeeded(now: start + .seconds(1.95)) == false)
         #expect(
             circuit.failed(start: start + .seconds(2), now: start + .seconds(2), jitter: 1) == false
         )
@@ -45,6 +45,32 @@ import Testing
         #expect(circuit.failed(start: start, now: start + .seconds(3), jitter: 1) == true)
     }
 
+    @Test func `one lane that is stuck does not outweigh another that stores`() {
+        var circuit = WriteCircuit(limits: limits)
+        _ = circuit.succeeded(now: start + .seconds(4.9))
+
+        #expect(circuit.failed(start: start, now: start + .seconds(5), jitter: 1) == false)
+        #expect(!circuit.isStalled(since: start, now: start + .seconds(6.8)))
+        #expect(circuit.isStalled(since: start, now: start + .seconds(6.9)))
+    }
+
+    @Test func `an attempt that hangs is noticed before it ends`() {
+        let circuit = WriteCircuit(limits: limits)
+
+        #expect(!circuit.isStalled(since: start, now: start + .seconds(1.9)))
+        #expect(circuit.isStalled(since: start, now: start + .seconds(2)))
+        #expect(!opened().isStalled(since: start, now: start + .seconds(60)), "open already")
+    }
+
+    @Test func `when nobody tries although it is time, that is seen`() {
+        var circuit = opened()
+
+        #expect(!circuit.isOverdue(now: start + .seconds(4.9)))
+        #expect(circuit.isOverdue(now: start + .seconds(5)))
+        _ = circuit.ask(now: start + .seconds(5))
+        #expect(!circuit.isOverdue(now: start + .seconds(5)), "somebody tries")
+    }
+
     @Test func `open, it refuses until the pause is over, then lets one message try`() {
         var circuit = opened()
 
@@ -57,7 +83,7 @@ import Testing
         var circuit = opened()
         _ = circuit.ask(now: start + .seconds(1))
 
-        #expect(circuit.succeeded() == true)
+        #expect(circuit.succeeded(now: start + .seconds(1)) == true)
 
         #expect(circuit.ask(now: start + .seconds(1)) == .allowed)
         #expect(circuit.ask(now: start + .seconds(1)) == .allowed)
@@ -118,7 +144,7 @@ import Testing
             now += .milliseconds(Int.random(in: 1...400, using: &generator))
             if circuit.ask(now: now) == .allowed { lastAllowed = now }
             switch Int.random(in: 0..<10, using: &generator) {
-            case 0: _ = circuit.succeeded()
+            case 0: _ = circuit.succeeded(now: now)
             case 1..<6: _ = circuit.failed(start: now - .seconds(3), now: now, jitter: 1)
             default: break
             }

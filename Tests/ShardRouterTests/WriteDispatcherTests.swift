@@ -38,11 +38,11 @@ import Testing
                 let message = Message(
                     id: UUID(), room: RoomID(room), author: "a", sentAt: now, receivedAt: now,
                     text: text)
-                let outcome = await withUnsafeContinuation { (caller: PendingWrite.Caller) in
+                let outcome = await withUnsafeContinuation { continuation in
                     dispatcher.offer(
                         PendingWrite(
                             message, slot: Slot(0), start: .now, deadline: start + patience,
-                            mayOverflow: mayOverflow, caller: caller),
+                            mayOverflow: mayOverflow, caller: .task(continuation)),
                         owner: ShardID(1))
                 }
                 outcomes.tell(text, outcome)
@@ -50,8 +50,68 @@ import Testing
         }
     }
 
-    private func fail(_ dispatcher: WriteDispatcher, _ lane: Int = 0) -> (Bool, Bool) {
-        dispatcher.failed(lanes[lane], start: .now - .seconds(60))
+    private func fail(_ dispatcher: WriteDispatcher, _ lane: Int = 0) -> Bool {
+        dispatcher.failed(lanes[lane], start: .now - .seconds(60), reason: "a test")
+    }
+
+    /// Offers messages of one room together, as a drainer does.
+    private func offer(
+        _ dispatcher: WriteDispatcher, together texts: [String],
+        patience: Duration = .seconds(1_000)
+    ) async -> [PendingWrite.Outcome] {
+        await withUnsafeContinuation { (caller: WriteSequence.Caller) in
+            let sequence = WriteSequence(count: texts.count, caller: caller)
+            let now = Timestamp(microsecondsSince1970: 0)
+            let entries = texts.enumerated().map { place, text in
+                PendingWrite(
+                    Message(
+                        id: UUID(), room: RoomID("a"), author: "a", sentAt: now, receivedAt: now,
+                        text: text),
+                    slot: Slot(0), start: start, deadline: start + patience,
+                    caller: .sequence(sequence, place))
+            }
+            dispatcher.offer(entries, owner: one)
+        }
+    }
+
+    @Test func `of messages given together none is taken after one that found no room`() async {
+        var limits = RouterLimits()
+        limits.queuedRows = 3
+        let dispatcher = WriteDispatcher(limits: limits)
+
+        await withDiscardingTaskGroup { group in
+            offer(dispatcher, [("b", "other")], mayOverflow: false, &group)
+            group.addImmediateTask {
+                let outcomes = await offer(dispatcher, together: ["1", "2", "3", "4"])
+                for outcome in outcomes[2...] {
+                    guard case .failure(.overloaded(one, _)) = outcome else {
+                        Issue.record("\(outcome)")
+                        continue
+                    }
+                }
+            }
+            let batch = await dispatcher.nextBatch(for: lanes[0])
+
+            #expect(batch?.entries.map(\.message.text) == ["other", "1", "2"])
+            dispatcher.abandon()
+        }
+    }
+
+    @Test func `messages given together end together, whoever is told first`() async {
+        let dispatcher = WriteDispatcher(limits: RouterLimits())
+
+        await withDiscardingTaskGroup { group in
+            group.addImmediateTask {
+                _ = await offer(dispatcher, together: ["1", "2"], patience: .zero)
+            }
+            let entries = await dispatcher.nextBatch(for: lanes[0])?.entries ?? []
+            // Between the two moments at which the callers are told.
+            entries.first?.expire(shard: one, reason: "late", retryAfter: .zero)
+
+            #expect(entries.map(\.isOver) == [true, false])
+            #expect(entries.map(\.isPast) == [true, true])
+            dispatcher.abandon()
+        }
     }
 
     @Test func `a shard that is given up loses its messages to the overflow, in order`() async {
@@ -62,7 +122,7 @@ import Testing
             let batch = await dispatcher.nextBatch(for: lanes[0])
             offer(dispatcher, [("a", "a2"), ("b", "b2"), ("a", "a3")], &group)
 
-            #expect(fail(dispatcher) == (true, true))
+            #expect(fail(dispatcher))
 
             offer(dispatcher, [("a", "a4"), ("c", "c1")], &group)
             let texts = overflow.texts
@@ -108,7 +168,7 @@ import Testing
             let batch = await dispatcher.nextBatch(for: lanes[0])
 
             #expect(batch?.entries.map(\.message.text) == ["trial"])
-            #expect(dispatcher.succeeded(lanes[0], rows: 1, start: start))
+            dispatcher.succeeded(lanes[0], rows: 1, start: start)
             #expect(!dispatcher.isOpen(one))
             batch?.entries.first?.resolve(.failure(.stopped))
             finish(dispatcher, batch)
@@ -162,6 +222,95 @@ import Testing
         #expect(outcomes["patient"] == .success(.queued))
     }
 
+    @Test func `a shard that hangs is given up before its attempts end, and told once`() async {
+        let changes = Mutex<[CircuitChange]>([])
+        let dispatcher = WriteDispatcher(limits: RouterLimits(), overflow: overflow) { change in
+            changes.withLock { $0.append(change) }
+        }
+        await withDiscardingTaskGroup { group in
+            offer(dispatcher, [("a", "hanging")], &group)
+            let batch = await dispatcher.nextBatch(for: lanes[0])
+            dispatcher.sent(lanes[0], at: start)
+            offer(dispatcher, [("a", "waiting"), ("b", "other")], &group)
+
+            dispatcher.sweep(now: start + .seconds(1.9)) { _ in one }
+            #expect(overflow.texts.isEmpty)
+            dispatcher.sweep(now: start + .seconds(2)) { _ in one }
+            dispatcher.sweep(now: start + .seconds(2.1)) { _ in one }
+
+            #expect(overflow.texts == ["hanging", "waiting", "other"])
+            overflow.answer(.success(()))
+            dispatcher.succeeded(lanes[0], rows: 1, start: start)
+            finish(dispatcher, batch)
+        }
+
+        #expect(
+            changes.withLock { $0 } == [
+                .opened(one, reason: "the shard does not answer"), .closed(one),
+            ])
+    }
+
+    @Test func `while nobody drains the overflow, a message of its own tries the shard`() async {
+        var limits = RouterLimits()
+        limits.circuit.firstPause = .zero
+        limits.circuit.longestPause = .zero
+        let dispatcher = WriteDispatcher(limits: limits, overflow: overflow)
+        _ = fail(dispatcher)
+
+        await withDiscardingTaskGroup { group in
+            offer(dispatcher, [("a", "trial"), ("b", "diverted")], &group)
+
+            #expect(overflow.texts == ["diverted"])
+            let batch = await dispatcher.nextBatch(for: lanes[0])
+            #expect(batch?.entries.map(\.message.text) == ["trial"])
+            overflow.answer(.failure(.full))
+            dispatcher.abandon()
+        }
+    }
+
+    @Test func `what comes to a shard that was given up meanwhile goes to the overflow`() async {
+        let dispatcher = WriteDispatcher(limits: RouterLimits(), overflow: overflow)
+
+        await withDiscardingTaskGroup { group in
+            offer(dispatcher, [("a", "a1")], &group)
+            let batch = await dispatcher.nextBatch(for: lanes[0])
+            let elsewhere = WriteDispatcher.Lane(shard: ShardID(2), number: 0)
+            _ = dispatcher.failed(elsewhere, start: .now - .seconds(60), reason: "a test")
+            if let batch {
+                let verdict = WriteDispatcher.Verdict(
+                    unsettled: batch.entries, settledRows: 0, settledBytes: 0,
+                    next: .at(ShardID(2)))
+                dispatcher.finish(lanes[0], batch, [verdict])
+            }
+            let second = await dispatcher.nextBatch(for: elsewhere)
+            #expect(second?.entries.map(\.message.text) == ["a1"])
+
+            _ = dispatcher.failed(elsewhere, start: .now, reason: "a test")
+
+            #expect(overflow.texts == ["a1"])
+            overflow.answer(.success(()))
+        }
+        #expect(outcomes["a1"] == .success(.queued))
+    }
+
+    @Test func `an overflow that does not answer does not hold its callers for ever`() async {
+        let dispatcher = WriteDispatcher(limits: RouterLimits(), overflow: overflow)
+        _ = fail(dispatcher)
+
+        await withDiscardingTaskGroup { group in
+            offer(dispatcher, [("a", "a1")], &group)
+            dispatcher.sweep(now: .now) { _ in one }
+            #expect(outcomes["a1"] == nil)
+
+            dispatcher.sweep(now: .now + RouterLimits().overflow) { _ in one }
+        }
+
+        guard case .failure(.unknownOutcome(one, _))? = outcomes["a1"] else {
+            Issue.record("\(String(describing: outcomes["a1"]))")
+            return
+        }
+    }
+
     @Test(arguments: [false, true])
     func `what a full overflow refuses was stored by nobody, or its outcome is unknown`(
         mayHaveRun: Bool
@@ -191,7 +340,7 @@ import Testing
         var limits = RouterLimits()
         limits.queuedRows = 100
         let dispatcher = WriteDispatcher(limits: limits)
-        _ = dispatcher.succeeded(lanes[0], rows: 10, start: .now - .seconds(1))
+        dispatcher.succeeded(lanes[0], rows: 10, start: .now - .seconds(1))
 
         await withDiscardingTaskGroup { group in
             let messages = (0...100).map { (room: "r\($0)", text: "\($0)") }

@@ -23,26 +23,30 @@ struct SlotAnswer: Sendable {
 struct BatchAppender {
     let shard: ShardID
 
-    /// Stores `batch`, and says for each message, in the same order, what became of it.
+    /// Stores `batch`, and puts what became of each message into `answers`, at its index.
     ///
     /// A message that the shard cannot take fails alone: the batch is halved until it stands by
     /// itself.
+    ///
+    /// - Throws: when a message has no answer. Those that have one are settled all the same.
     func append(
         _ batch: ArraySlice<PendingWrite>, _ connection: PostgresConnection,
-        deadline: ContinuousClock.Instant
-    ) async throws(PostgresError) -> [AppendOutcome] {
+        deadline: ContinuousClock.Instant, into answers: inout [AppendOutcome?]
+    ) async throws(PostgresError) {
         do throws(PostgresError) {
-            return try await send(batch, connection, deadline: deadline)
+            let outcomes = try await send(batch, connection, deadline: deadline)
+            for (index, outcome) in zip(batch.indices, outcomes) { answers[index] = outcome }
         } catch {
-            guard error.repeatability == .never, connection.isUsable else { throw error }
+            guard error.isFaultOfData, connection.isUsable else { throw error }
             if batch.count == 1, let only = batch.first {
                 let refused = WriteError.refused(
                     id: only.message.id, reason: "\(error)", sqlState: error.sqlState)
-                return [.settled(.failure(refused))]
+                answers[batch.startIndex] = .settled(.failure(refused))
+                return
             }
             let middle = batch.startIndex + batch.count / 2
-            let first = try await append(batch[..<middle], connection, deadline: deadline)
-            return try await first + append(batch[middle...], connection, deadline: deadline)
+            try await append(batch[..<middle], connection, deadline: deadline, into: &answers)
+            try await append(batch[middle...], connection, deadline: deadline, into: &answers)
         }
     }
 
@@ -52,9 +56,10 @@ struct BatchAppender {
     ) async throws(PostgresError) -> [AppendOutcome] {
         let columns = BatchColumns(batch)
         // What may be there already is asked for the long way at once.
-        let isNew = !batch.contains { $0.wasSent.load(ordering: .relaxed) }
-        batch.forEach { $0.wasSent.store(true, ordering: .relaxed) }
-        if isNew, let heads = try await sendNew(columns, connection, deadline: deadline) {
+        let wasSent = batch.map { $0.wasSent.exchange(true, ordering: .relaxed) }
+        if !wasSent.contains(true),
+            let heads = try await sendNew(columns, connection, deadline: deadline)
+        {
             return batch.enumerated().map { index, entry in
                 .settled(
                     .success(
@@ -70,8 +75,8 @@ struct BatchAppender {
         }
         var outcomes: [AppendOutcome] = []
         outcomes.reserveCapacity(batch.count)
-        for (row, entry) in zip(rows, batch) {
-            outcomes.append(try outcome(row, entry.message))
+        for (index, (row, entry)) in zip(rows, batch).enumerated() {
+            outcomes.append(try outcome(row, entry.message, wasSent: wasSent[index]))
         }
         return outcomes
     }
@@ -96,14 +101,18 @@ struct BatchAppender {
         return heads
     }
 
-    private func outcome(_ row: Row, _ message: Message) throws(PostgresError) -> AppendOutcome {
+    /// - Parameter wasSent: whether an attempt before may have stored the message: then its own
+    ///   row is no duplicate.
+    private func outcome(
+        _ row: Row, _ message: Message, wasSent: Bool
+    ) throws(PostgresError) -> AppendOutcome {
         let outcome: String = try row.get(0)
         switch outcome {
         case "stored", "duplicate":
             return .settled(
                 .success(
                     Receipt(
-                        seq: try row.get(1), isDuplicate: outcome == "duplicate",
+                        seq: try row.get(1), isDuplicate: outcome == "duplicate" && !wasSent,
                         sentAt: try row.get(2), receivedAt: try row.get(3), shard: shard)))
         case "conflict":
             return .settled(.failure(.conflict(id: message.id)))
@@ -115,6 +124,22 @@ struct BatchAppender {
                     epoch: Epoch(try row.get(6))))
         default:
             throw .decoding(column: "outcome", reason: "\(outcome) is no outcome")
+        }
+    }
+}
+
+extension PostgresError {
+    /// Whether the rows themselves are at fault, so that they would be refused again. Whatever else
+    /// a server refuses – for want of rights, disk or sanity – is its own fault and may pass.
+    var isFaultOfData: Bool {
+        switch self {
+        case .badParameter: true
+        case .server(let error):
+            // Data exceptions, violated constraints, and rows beyond the server's own limits.
+            ["22", "23", "54"].contains(String(error.sqlState.prefix(2)))
+        case .badConnectionString, .connectionFailed, .connectionLost, .deadlineExceeded,
+            .cancelled, .decoding:
+            false
         }
     }
 }

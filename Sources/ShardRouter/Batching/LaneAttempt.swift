@@ -1,5 +1,4 @@
 import CoreMetrics
-import Logging
 import Postgres
 import Synchronization
 import Tracing
@@ -13,7 +12,6 @@ struct LaneAttempt {
     let limits: RouterLimits
     let metrics: ShardMetrics
     let tracing: RouterTracing
-    let logger: Logger
 
     /// The shard's answer for each message, in order; nil where its caller has stopped waiting, or
     /// the shard was given up.
@@ -21,21 +19,24 @@ struct LaneAttempt {
         var answers = [AppendOutcome?](repeating: nil, count: batch.count)
         var pause = limits.firstPause
         while !Task.isCancelled {
-            let open = batch.indices.filter { !batch[$0].isOver }
+            let open = batch.indices.filter { answers[$0] == nil && !batch[$0].isPast }
             guard !open.isEmpty else { return answers }
             let start = ContinuousClock.now
-            do {
-                let entries = open.count == batch.count ? batch : open.map { batch[$0] }
-                let outcomes = try await attempt(entries)
-                for (place, outcome) in zip(open, outcomes) { answers[place] = outcome }
-                succeeded(rows: open.count, start: start)
+            let entries = open.count == batch.count ? batch : open.map { batch[$0] }
+            let (outcomes, failure) = await attempt(entries)
+            for (place, outcome) in zip(open, outcomes) { answers[place] = outcome }
+            guard let failure else {
+                metrics.batchRows.record(open.count)
+                dispatcher.succeeded(lane, rows: open.count, start: start)
                 return answers
-            } catch {
-                let reason = RetryReason(error)
-                metrics.retried(reason)
-                // The shard lives: another transaction was in the way.
-                if !reason.isConflict, failed(error, start: start) { return answers }
-                if reason.isConflict { pause = limits.firstPause }
+            }
+            let reason = RetryReason(failure)
+            metrics.retried(reason)
+            if reason.isOfShard {
+                if dispatcher.failed(lane, start: start, reason: "\(failure)") { return answers }
+            } else {
+                dispatcher.ended(lane)
+                pause = limits.firstPause
             }
             do {
                 try await Task.sleep(for: pause * Double.random(in: 0.5...1))
@@ -47,69 +48,74 @@ struct LaneAttempt {
         return answers
     }
 
-    private func attempt(_ entries: [PendingWrite]) async throws -> [AppendOutcome] {
+    /// Sends `entries` once.
+    ///
+    /// - Returns: what became of them, nil where it is not known; and why not, if any.
+    private func attempt(
+        _ entries: [PendingWrite]
+    ) async -> (outcomes: [AppendOutcome?], failure: (any Error)?) {
         let deadline = ContinuousClock.now + limits.batch
         let span = tracing.start(entries, shard: lane.shard)
         defer { span?.end() }
         // From here on the messages may be committed although their callers stop waiting.
         let before = entries.map { $0.mayHaveRun.load(ordering: .acquiring) }
-        let outcome = try await pools.withConnection(to: lane.shard, deadline: deadline) {
-            connection in
-            entries.forEach { $0.mayHaveRun.store(true, ordering: .releasing) }
-            let start = ContinuousClock.now
-            do throws(PostgresError) {
-                let outcomes = try await BatchAppender(shard: lane.shard)
-                    .append(entries[...], connection, deadline: deadline)
-                metrics.commit.record(since: start)
-                return Result<[AppendOutcome], PostgresError>.success(outcomes)
-            } catch {
-                return .failure(error)
+        let nothing = [AppendOutcome?](repeating: nil, count: entries.count)
+        do {
+            let (outcomes, failure) = try await pools.withConnection(
+                to: lane.shard, deadline: deadline
+            ) { connection in
+                await send(entries, connection, deadline: deadline)
             }
-        }
-        if case .failure(let error) = outcome {
-            span?.recordError(error)
-            if error.repeatability != .unknownOutcome {
-                for (entry, mayHaveRun) in zip(entries, before) {
-                    entry.mayHaveRun.store(mayHaveRun, ordering: .releasing)
+            if let failure {
+                span?.recordError(failure)
+                guard failure.repeatability != .unknownOutcome else { return (outcomes, failure) }
+                for (index, entry) in entries.enumerated() where outcomes[index] == nil {
+                    entry.mayHaveRun.store(before[index], ordering: .releasing)
                 }
             }
+            return (outcomes, failure)
+        } catch {
+            span?.recordError(error)
+            return (nothing, error)
         }
-        return try outcome.get()
     }
 
-    private func succeeded(rows: Int, start: ContinuousClock.Instant) {
-        metrics.batchRows.record(rows)
-        guard dispatcher.succeeded(lane, rows: rows, start: start) else { return }
-        metrics.circuitOpen.set(0)
-        logger.info("shard answers again", metadata: ["shard.id": "\(lane.shard)"])
-    }
-
-    /// - Returns: whether the shard is given up.
-    private func failed(_ error: any Error, start: ContinuousClock.Instant) -> Bool {
-        let (isOpen, isNew) = dispatcher.failed(lane, start: start)
-        if isNew {
-            metrics.circuitOpen.set(1)
-            metrics.circuitOpened.increment()
-            logger.warning(
-                "shard does not store, its messages are turned away until it does",
-                metadata: ["shard.id": "\(lane.shard)", "error": "\(error)"])
+    private func send(
+        _ entries: [PendingWrite], _ connection: PostgresConnection,
+        deadline: ContinuousClock.Instant
+    ) async -> (outcomes: [AppendOutcome?], failure: PostgresError?) {
+        entries.forEach { $0.mayHaveRun.store(true, ordering: .releasing) }
+        let start = ContinuousClock.now
+        dispatcher.sent(lane, at: start)
+        var outcomes = [AppendOutcome?](repeating: nil, count: entries.count)
+        do throws(PostgresError) {
+            try await BatchAppender(shard: lane.shard)
+                .append(entries[...], connection, deadline: deadline, into: &outcomes)
+            metrics.commit.record(since: start)
+            return (outcomes, nil)
+        } catch {
+            return (outcomes, error)
         }
-        return isOpen
     }
 }
 
 extension RetryReason {
-    /// Whether the shard lives and only another transaction was in the way.
-    var isConflict: Bool {
+    /// Whether it tells against the shard. Otherwise the shard lives, and another transaction was
+    /// in the way or the router's own callers had all connections.
+    var isOfShard: Bool {
         switch self {
-        case .deadlock, .serialization, .lock: true
-        case .connection, .lost, .timeout, .readOnly, .shortage, .shutdown, .other: false
+        case .deadlock, .serialization, .lock, .busy: false
+        case .connection, .lost, .timeout, .readOnly, .shortage, .shutdown, .other: true
         }
     }
 
     init(_ error: any Error) {
         guard let error = error as? PostgresError else {
-            self = .connection
+            if let error = error as? ShardError, case .busy = error {
+                self = .busy
+            } else {
+                self = .connection
+            }
             return
         }
         switch error {

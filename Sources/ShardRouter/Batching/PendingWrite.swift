@@ -4,8 +4,21 @@ import Synchronization
 /// A message on its way to its shard, with the caller who waits for the outcome.
 final class PendingWrite: Sendable {
     typealias Outcome = Result<WriteOutcome, WriteError>
-    // Unchecked: resumed exactly once by ``resolve(_:)``, and the check costs an allocation.
-    typealias Caller = UnsafeContinuation<Outcome, Never>
+
+    /// Who waits for the outcome.
+    enum Caller {
+        // Unchecked: resumed exactly once by ``resolve(_:)``, and the check costs an allocation.
+        case task(UnsafeContinuation<Outcome, Never>)
+        /// One of several messages that were given together, and its place among them.
+        case sequence(WriteSequence, Int)
+
+        func resume(_ outcome: Outcome) {
+            switch self {
+            case .task(let continuation): continuation.resume(returning: outcome)
+            case .sequence(let sequence, let place): sequence.settle(place, outcome)
+            }
+        }
+    }
 
     let message: Message
     let slot: Slot
@@ -48,7 +61,7 @@ final class PendingWrite: Sendable {
             defer { caller = nil }
             return caller
         }
-        caller?.resume(returning: outcome)
+        caller?.resume(outcome)
     }
 
     /// Whether the caller has been told.
@@ -56,6 +69,13 @@ final class PendingWrite: Sendable {
 
     /// Whether no lane needs to send it: its caller has been told, or the overflow tells him.
     var isOver: Bool { isDiverted.load(ordering: .acquiring) || isResolved }
+
+    /// Whether no lane begins to send it now.
+    ///
+    /// Messages that were given together have one deadline, but their callers are told one after
+    /// the other. The clock is read after ``isOver``: whoever finds the first one told finds that
+    /// the second one is late, and does not send it without the first.
+    var isPast: Bool { isOver || (!mayOverflow && deadline <= .now) }
 
     /// Tells the caller that the message was not stored, or may have been.
     func fail(_ error: WriteError, shard: ShardID, reason: String) {

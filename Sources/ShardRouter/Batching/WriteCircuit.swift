@@ -22,6 +22,7 @@ struct WriteCircuit {
     }
 
     private(set) var phase = Phase.closed(failingSince: nil)
+    private var lastSuccess: Instant?
     private var pause: Duration
     private let limits: CircuitLimits
 
@@ -50,12 +51,30 @@ struct WriteCircuit {
         }
     }
 
+    /// Whether it is open and the time for a trial has long passed: whoever should try does not.
+    func isOverdue(now: Instant) -> Bool {
+        switch phase {
+        case .closed, .trial: false
+        case .open(let until): now >= until + limits.longestPause
+        }
+    }
+
+    /// Whether it is closed although nothing has succeeded for too long, with an attempt on its way
+    /// since `start`.
+    func isStalled(since start: Instant, now: Instant) -> Bool {
+        switch phase {
+        case .closed: now - fruitless(since: start) >= limits.tolerance
+        case .open, .trial: false
+        }
+    }
+
     /// The shard has answered a batch.
     ///
     /// - Returns: whether this closed the circuit.
-    mutating func succeeded() -> Bool {
+    mutating func succeeded(now: Instant) -> Bool {
         defer {
             phase = .closed(failingSince: nil)
+            lastSuccess = now
             pause = limits.firstPause
         }
         return isOpen
@@ -68,7 +87,7 @@ struct WriteCircuit {
     mutating func failed(start: Instant, now: Instant, jitter: Double) -> Bool {
         switch phase {
         case .closed(let failingSince):
-            let since = failingSince ?? start
+            let since = fruitless(since: failingSince ?? start)
             guard now - since >= limits.tolerance else {
                 phase = .closed(failingSince: since)
                 return false
@@ -82,4 +101,15 @@ struct WriteCircuit {
         pause = min(pause * 2, limits.longestPause)
         return true
     }
+
+    /// Since when nothing has succeeded, of the time since `start`: other lanes may do well.
+    private func fruitless(since start: Instant) -> Instant {
+        lastSuccess.map { max($0, start) } ?? start
+    }
+}
+
+/// What becomes of the way to a shard.
+enum CircuitChange: Sendable, Equatable {
+    case opened(ShardID, reason: String)
+    case closed(ShardID)
 }

@@ -1,3 +1,4 @@
+import DequeModule
 import Synchronization
 
 /// Holds the waiting messages and hands batches to the lanes that ask for them.
@@ -18,6 +19,10 @@ final class WriteDispatcher: Sendable {
         var idleLanes: [ShardID: [Sleeper]] = [:]
         /// What each lane has on its way.
         var inFlight: [Lane: WriteBatch] = [:]
+        /// Since when each lane waits for its shard's answer.
+        var sent: [Lane: Instant] = [:]
+        /// What the overflow was asked to take, and until when its callers wait for that.
+        var diverted: Deque<(entry: PendingWrite, shard: ShardID, until: Instant)> = []
         var isStopped = false
     }
 
@@ -31,8 +36,10 @@ final class WriteDispatcher: Sendable {
     private struct Errands {
         var woken: [Sleeper] = []
         var failed: [(entry: PendingWrite, error: WriteError, shard: ShardID, reason: String)] = []
+        var circuits: [CircuitChange] = []
 
-        func run() {
+        func run(_ onCircuit: (CircuitChange) -> Void) {
+            circuits.forEach(onCircuit)
             for (entry, error, shard, reason) in failed {
                 entry.fail(error, shard: shard, reason: reason)
             }
@@ -42,11 +49,18 @@ final class WriteDispatcher: Sendable {
 
     private let limits: RouterLimits
     private let overflow: (any WriteOverflow)?
+    private let onCircuit: @Sendable (CircuitChange) -> Void
     private let state: Mutex<State>
 
-    init(limits: RouterLimits, overflow: (any WriteOverflow)? = nil) {
+    /// - Parameter onCircuit: told when messages begin to be turned away from a shard, and when
+    ///   that ends.
+    init(
+        limits: RouterLimits, overflow: (any WriteOverflow)? = nil,
+        onCircuit: @escaping @Sendable (CircuitChange) -> Void = { _ in }
+    ) {
         self.limits = limits
         self.overflow = overflow
+        self.onCircuit = onCircuit
         state = Mutex(State(queues: WriteQueues(limits: limits)))
     }
 
@@ -57,7 +71,25 @@ final class WriteDispatcher: Sendable {
             offer(entry, owner, &state, &errands)
             return errands
         }
-        errands.run()
+        errands.run(onCircuit)
+    }
+
+    /// Takes messages of one room in, in order. Once one is refused, so are all after it: none may
+    /// overtake it.
+    func offer(_ sequence: [PendingWrite], owner: ShardID) {
+        let errands = state.withLock { state -> Errands in
+            var errands = Errands()
+            for (index, entry) in sequence.enumerated() {
+                offer(entry, owner, &state, &errands)
+                guard let (_, error, shard, reason) = errands.failed.first else { continue }
+                for later in sequence[(index + 1)...] {
+                    errands.failed.append((later, error, shard, reason))
+                }
+                break
+            }
+            return errands
+        }
+        errands.run(onCircuit)
     }
 
     private func offer(
@@ -68,14 +100,18 @@ final class WriteDispatcher: Sendable {
         }
         if state.isStopped { return refuse(.stopped, "the router was stopped") }
         if entry.mayOverflow, let overflow, overflow.holds(entry.message.room) {
-            return divert(entry, owner, &errands)
+            return divert(entry, owner, &state, &errands)
         }
         let shard = state.queues.shard(of: entry.message.room) ?? owner
         if state.circuits[shard]?.isOpen == true {
-            // The overflow tries again by itself, so its messages need not be the ones that try.
-            if entry.mayOverflow { return divert(entry, shard, &errands) }
+            // What the overflow holds is tried again by whoever drains it. Messages that may go
+            // there try themselves only when nobody else does: it may be full of other shards'.
+            let mayTry =
+                !entry.mayOverflow
+                || state.circuits[shard]?.isOverdue(now: entry.start) == true
+            guard mayTry else { return divert(entry, shard, &state, &errands) }
             if case .refused(let retryAfter)? = state.circuits[shard]?.ask(now: entry.start) {
-                return divert(entry, shard, retryAfter: retryAfter, &errands)
+                return divert(entry, shard, retryAfter: retryAfter, &state, &errands)
             }
         }
         guard let shard = state.queues.offer(entry, owner: owner) else {
@@ -132,44 +168,65 @@ final class WriteDispatcher: Sendable {
             if state.isStopped, state.queues.isEmpty { wakeAll(&state, &errands) }
             return errands
         }
-        errands.run()
+        errands.run(onCircuit)
     }
 }
 
 // MARK: - Circuits
 
 extension WriteDispatcher {
-    /// The shard has answered an attempt with `rows` messages.
-    ///
-    /// - Returns: whether the shard had been given up.
-    func succeeded(_ lane: Lane, rows: Int, start: Instant) -> Bool {
+    /// A batch of `lane` is on its way since `start`.
+    func sent(_ lane: Lane, at start: Instant) {
+        state.withLock { $0.sent[lane] = start }
+    }
+
+    /// An attempt of `lane` has ended, and not by the fault of its shard.
+    func ended(_ lane: Lane) {
+        state.withLock { $0.sent[lane] = nil }
+    }
+
+    /// The shard has answered an attempt with `rows` messages that began at `start`.
+    func succeeded(_ lane: Lane, rows: Int, start: Instant) {
         let now = ContinuousClock.now
-        return state.withLock { state in
+        let isClosing = state.withLock { state in
+            state.sent[lane] = nil
             state.rates[lane.shard, default: WriteRate()].add(rows, in: now - start)
-            return state.circuits[lane.shard]?.succeeded() ?? false
+            return state.circuits[lane.shard, default: WriteCircuit(limits: limits.circuit)]
+                .succeeded(now: now)
         }
+        if isClosing { onCircuit(.closed(lane.shard)) }
     }
 
     /// An attempt of `lane` that began at `start` has failed, and not by the fault of a message.
     ///
-    /// When this opens the circuit of the shard, everything that waits for it, or is on its way,
-    /// goes to the overflow in the order of the rooms; what may not is told.
+    /// While the circuit of the shard is open, everything that waits for it, or is on its way, goes
+    /// to the overflow in the order of the rooms; what may not is told.
     ///
-    /// - Returns: whether the circuit is open now, and whether this opened it.
-    func failed(_ lane: Lane, start: Instant) -> (isOpen: Bool, isNew: Bool) {
+    /// - Returns: whether the circuit is open now.
+    func failed(_ lane: Lane, start: Instant, reason: String) -> Bool {
         let now = ContinuousClock.now
-        let jitter = Double.random(in: 0.5...1)
-        let (errands, isOpen, isNew) = state.withLock { state in
+        let (errands, isOpen) = state.withLock { state in
             var errands = Errands()
-            var circuit = state.circuits[lane.shard] ?? WriteCircuit(limits: limits.circuit)
-            let wasOpen = circuit.isOpen
-            let isOpening = circuit.failed(start: start, now: now, jitter: jitter)
-            state.circuits[lane.shard] = circuit
-            if isOpening { giveUp(lane.shard, &state, &errands) }
-            return (errands, circuit.isOpen, isOpening && !wasOpen)
+            state.sent[lane] = nil
+            let isOpen = failed(lane.shard, start, now, reason, &state, &errands)
+            return (errands, isOpen)
         }
-        errands.run()
-        return (isOpen, isNew)
+        errands.run(onCircuit)
+        return isOpen
+    }
+
+    private func failed(
+        _ shard: ShardID, _ start: Instant, _ now: Instant, _ reason: String,
+        _ state: inout State, _ errands: inout Errands
+    ) -> Bool {
+        var circuit = state.circuits[shard] ?? WriteCircuit(limits: limits.circuit)
+        let wasOpen = circuit.isOpen
+        _ = circuit.failed(start: start, now: now, jitter: .random(in: 0.5...1))
+        state.circuits[shard] = circuit
+        // Also when it was open: rooms may have been sent here from another shard.
+        if circuit.isOpen { giveUp(shard, &state, &errands) }
+        if circuit.isOpen, !wasOpen { errands.circuits.append(.opened(shard, reason: reason)) }
+        return circuit.isOpen
     }
 
     /// Whether messages are turned away from `shard`.
@@ -181,22 +238,23 @@ extension WriteDispatcher {
         if overflow != nil {
             for (lane, batch) in state.inFlight where lane.shard == shard {
                 for entry in batch.entries where entry.mayOverflow && !entry.isOver {
-                    divert(entry, shard, &errands)
+                    divert(entry, shard, &state, &errands)
                 }
             }
         }
         for entry in state.queues.takeAll(for: shard) where !entry.isOver {
-            divert(entry, shard, &errands)
+            divert(entry, shard, &state, &errands)
         }
     }
 
     /// Hands a message to the overflow if it may go there, else refuses it.
     private func divert(
         _ entry: PendingWrite, _ shard: ShardID, retryAfter: Duration? = nil,
-        _ errands: inout Errands
+        _ state: inout State, _ errands: inout Errands
     ) {
         let retryAfter = retryAfter ?? limits.circuit.firstPause
         if entry.mayOverflow, let overflow {
+            state.diverted.append((entry, shard, .now + limits.overflow))
             entry.divert(to: overflow, shard: shard, retryAfter: limits.longestOverloadPause)
         } else {
             let reason = "the shard does not answer"
@@ -214,14 +272,16 @@ extension WriteDispatcher {
     func sweep(now: Instant, owner: (PendingWrite) -> ShardID?) {
         let errands = state.withLock { state in
             var errands = Errands()
+            noticeStalls(now, &state, &errands)
             expire(now, &state, &errands)
+            expireDiverted(now, &state, &errands)
             for shard in state.queues.unblock(now, owner: owner) {
                 wakeOne(shard, &state, &errands)
             }
             if state.isStopped, state.queues.isEmpty { wakeAll(&state, &errands) }
             return errands
         }
-        errands.run()
+        errands.run(onCircuit)
     }
 
     private func expire(_ now: Instant, _ state: inout State, _ errands: inout Errands) {
@@ -241,22 +301,48 @@ extension WriteDispatcher {
                 shard: shard, reason: reason, retryAfter: limits.overloadPause)
             errands.failed.append((entry, error, shard, reason))
         }
-        for room in Set(kept.map(\.message.room)) { divertAll(of: room, &state, &errands) }
+        divertAll(of: Set(kept.map(\.message.room)), &state, &errands)
     }
 
-    /// One message of `room` could not wait any longer: all of them go to the overflow, so that
-    /// none overtakes it.
+    /// A message of each of `rooms` could not wait any longer: all of them go to the overflow, so
+    /// that none overtakes it.
     private func divertAll(
-        of room: RoomID, _ state: inout State, _ errands: inout Errands
+        of rooms: Set<RoomID>, _ state: inout State, _ errands: inout Errands
     ) {
-        let shard = state.queues.shard(of: room) ?? ShardID(0)
-        for batch in state.inFlight.values {
+        guard !rooms.isEmpty else { return }
+        for (lane, batch) in state.inFlight {
             for entry in batch.entries
-            where entry.message.room == room && entry.mayOverflow && !entry.isOver {
-                divert(entry, shard, &errands)
+            where entry.mayOverflow && !entry.isOver && rooms.contains(entry.message.room) {
+                divert(entry, lane.shard, &state, &errands)
             }
         }
-        for entry in state.queues.takeAll(of: room) { divert(entry, shard, &errands) }
+        for (entry, shard) in state.queues.takeAll(of: rooms) {
+            divert(entry, shard, &state, &errands)
+        }
+    }
+
+    /// A shard that hangs is given up before its attempts end, which takes them long.
+    private func noticeStalls(_ now: Instant, _ state: inout State, _ errands: inout Errands) {
+        for (lane, start) in state.sent {
+            let circuit = state.circuits[lane.shard] ?? WriteCircuit(limits: limits.circuit)
+            guard circuit.isStalled(since: start, now: now) else { continue }
+            _ = failed(lane.shard, start, now, "the shard does not answer", &state, &errands)
+        }
+    }
+
+    /// An overflow that does not answer must not hold its callers for ever. What it does later with
+    /// the message is safe: the id is the same.
+    private func expireDiverted(
+        _ now: Instant, _ state: inout State, _ errands: inout Errands
+    ) {
+        while let (entry, shard, until) = state.diverted.first, entry.isResolved || until <= now {
+            state.diverted.removeFirst()
+            guard !entry.isResolved else { continue }
+            entry.mayHaveRun.store(true, ordering: .releasing)
+            let reason = "the shard is out of reach and the overflow did not answer in time"
+            errands.failed.append(
+                (entry, .unknownOutcome(shard: shard, reason: reason), shard, reason))
+        }
     }
 
     /// Takes nothing new; what waits still goes out.
@@ -267,7 +353,7 @@ extension WriteDispatcher {
             wakeAll(&state, &errands)
             return errands
         }
-        errands.run()
+        errands.run(onCircuit)
     }
 
     /// Tells every caller who still waits that nobody will store the message.
@@ -289,7 +375,7 @@ extension WriteDispatcher {
             }
             return errands
         }
-        errands.run()
+        errands.run(onCircuit)
     }
 
     /// Messages and bytes that wait for `shard` or are on their way.
@@ -304,21 +390,5 @@ extension WriteDispatcher {
     private func wakeAll(_ state: inout State, _ errands: inout Errands) {
         errands.woken += state.idleLanes.values.flatMap { $0 }
         state.idleLanes = [:]
-    }
-}
-
-/// How fast a shard stores, smoothed over the last batches.
-struct WriteRate {
-    private var rowsPerSecond = 0.0
-
-    mutating func add(_ rows: Int, in duration: Duration) {
-        let seconds = max(duration / .seconds(1), 1e-6)
-        let measured = Double(rows) / seconds
-        rowsPerSecond = rowsPerSecond == 0 ? measured : rowsPerSecond * 0.9 + measured * 0.1
-    }
-
-    /// How long `rows` take at this rate.
-    func duration(of rows: Int) -> Duration {
-        rowsPerSecond > 0 ? .seconds(Double(rows) / rowsPerSecond) : .zero
     }
 }

@@ -7,8 +7,8 @@ public protocol WriteOverflow: Sendable {
     /// here too, so that nothing overtakes them. Asked for every message: constant time.
     func holds(_ room: RoomID) -> Bool
 
-    /// Takes `message` over. `completion` is called once, later and on any thread: with success
-    /// when the message is durable.
+    /// Takes `message` over. `completion` is called once, on any thread: with success when the
+    /// message is durable, with a refusal perhaps before this returns.
     ///
     /// From this call on ``holds(_:)`` is true for the room, until the message was refused, or was
     /// stored by ``ShardRouter/store(_:patience:)``.

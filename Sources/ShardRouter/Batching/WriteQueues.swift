@@ -167,6 +167,7 @@ extension WriteQueues {
         var late: [(PendingWrite, ShardID)] = []
         var kept: [PendingWrite] = []
         var earliest: ContinuousClock.Instant?
+        var emptied: [Int] = []
         for (place, queue) in rooms.enumerated() {
             guard var queue else { continue }
             for entry in queue.entries where entry.deadline > now {
@@ -178,43 +179,59 @@ extension WriteQueues {
             let leaving = over.filter { !isKept($0) }
             queue.entries.removeAll { $0.deadline <= now && !isKept($0) }
             rooms[place] = queue
-            settle(leaving, place)
+            if settle(leaving, place) { emptied.append(place) }
             late += leaving.map { ($0, queue.shard) }
         }
+        free(emptied)
         self.earliestDeadline = earliest
         return (late, kept)
     }
 
-    /// Takes out what waits of `room` and no batch holds.
-    mutating func takeAll(of room: RoomID) -> [PendingWrite] {
-        guard let place = places[room] else { return [] }
-        return takeAll(at: place)
+    /// Takes out what waits of `rooms` and no batch holds, each message with its shard.
+    mutating func takeAll(of rooms: Set<RoomID>) -> [(PendingWrite, ShardID)] {
+        takeAll(at: rooms.compactMap { places[$0] })
     }
 
     /// Takes out what waits for `shard` and no batch holds, room by room.
     mutating func takeAll(for shard: ShardID) -> [PendingWrite] {
-        rooms.indices.filter { rooms[$0]?.shard == shard }.flatMap { takeAll(at: $0) }
+        takeAll(at: rooms.indices.filter { rooms[$0]?.shard == shard }).map(\.0)
     }
 
     /// Takes everything out that no batch holds.
     mutating func takeAll() -> [PendingWrite] {
-        rooms.indices.flatMap { takeAll(at: $0) }
+        takeAll(at: Array(rooms.indices)).map(\.0)
     }
 
-    private mutating func takeAll(at place: Int) -> [PendingWrite] {
-        guard let entries = rooms[place]?.entries, !entries.isEmpty else { return [] }
-        rooms[place]?.entries = []
-        settle(Array(entries), place)
-        return Array(entries)
+    private mutating func takeAll(at places: [Int]) -> [(PendingWrite, ShardID)] {
+        var taken: [(PendingWrite, ShardID)] = []
+        var emptied: [Int] = []
+        for place in places {
+            guard let queue = rooms[place], !queue.entries.isEmpty else { continue }
+            rooms[place]?.entries = []
+            if settle(Array(queue.entries), place) { emptied.append(place) }
+            taken += queue.entries.map { ($0, queue.shard) }
+        }
+        free(emptied)
+        return taken
     }
 
     /// `entries` have left the queue of the room at `place`.
-    private mutating func settle(_ entries: [PendingWrite], _ place: Int) {
-        guard let queue = rooms[place] else { return }
+    ///
+    /// - Returns: whether nothing is left there, so that the place is to be freed.
+    private mutating func settle(_ entries: [PendingWrite], _ place: Int) -> Bool {
+        guard let queue = rooms[place] else { return false }
         release(entries.count, entries.reduce(0) { $0 + $1.bytes }, from: queue.shard)
-        guard queue.entries.isEmpty, !queue.isInFlight else { return }
-        shards[queue.shard]?.ready.removeAll { $0 == place }
-        free(place)
+        return queue.entries.isEmpty && !queue.isInFlight
+    }
+
+    /// Frees places that may still be in the line of their shard. One pass over each line, however
+    /// many there are: this happens when a shard is given up with thousands of rooms waiting.
+    private mutating func free(_ emptied: [Int]) {
+        let gone = Set(emptied)
+        for shard in Set(emptied.compactMap { rooms[$0]?.shard }) {
+            shards[shard]?.ready.removeAll { gone.contains($0) }
+        }
+        emptied.forEach { free($0) }
     }
 }
 

@@ -1,4 +1,5 @@
 import CoreMetrics
+import Logging
 import Synchronization
 
 /// What a router tells swift-metrics. Handles are made once for a shard; names are in
@@ -31,6 +32,21 @@ final class RouterMetrics: Sendable {
 
     /// The handles of a shard that was named before.
     subscript(_ id: ShardID) -> ShardMetrics? { shards.withLock { $0[id] } }
+
+    /// Tells metrics and the log that messages are turned away from a shard, or not any more.
+    func tell(_ change: CircuitChange, _ logger: Logger) {
+        switch change {
+        case .opened(let shard, let reason):
+            self[shard]?.circuitOpen.set(1)
+            self[shard]?.circuitOpened.increment()
+            logger.warning(
+                "shard does not store, its messages are turned away until it does",
+                metadata: ["shard.id": "\(shard)", "error": "\(reason)"])
+        case .closed(let shard):
+            self[shard]?.circuitOpen.set(0)
+            logger.info("shard answers again", metadata: ["shard.id": "\(shard)"])
+        }
+    }
 }
 
 /// What is counted and measured for one shard.
@@ -81,8 +97,10 @@ struct ShardMetrics: Sendable {
 
 /// Why something was sent again.
 enum RetryReason: String, CaseIterable {
-    /// No connection came about, or none was free.
+    /// No connection came about.
     case connection
+    /// No connection was free.
+    case busy
     /// The connection died while the batch was on its way.
     case lost
     /// The shard did not answer in time.

@@ -142,7 +142,11 @@ struct PoolState {
         let isOld = retirement[connection].map { $0 <= now } ?? true
         switch condition {
         case .broken:
-            return drop(connection) + connectIfNeeded(now)
+            // What rests beside a broken one most likely leads to the same dead server, and each of
+            // them would cost its user a time-out. When it does not, a connect is cheap.
+            let others = idle.map(\.connection)
+            idle = []
+            return ([connection] + others).flatMap { drop($0) } + connectIfNeeded(now)
         case .clean, .needsReset:
             if isClosed || isOld { return drop(connection) + connectIfNeeded(now) }
             guard condition == .needsReset else { return take(connection, now) }

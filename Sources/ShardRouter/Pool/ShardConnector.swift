@@ -53,12 +53,9 @@ struct ShardConnector: Sendable {
     func connect(deadline: ContinuousClock.Instant) async throws(ShardError) -> PostgresConnection {
         let connection: PostgresConnection
         do throws(PostgresError) {
-            var settings = try ConnectionSettings(shard.endpoint, completedBy: catalog)
-            // Of several hosts the one that takes writes: the others are its standbys.
-            if settings.hasSeveralHosts, settings["target_session_attrs"] == nil {
-                settings["target_session_attrs"] = "read-write"
-            }
-            connection = try await PostgresConnection.connect(settings, deadline: deadline)
+            let settings = try ConnectionSettings(shard.endpoint, completedBy: catalog)
+            connection = try await PostgresConnection.connect(
+                settings.findingPrimary, deadline: deadline)
         } catch {
             throw unreachable(error)
         }

@@ -70,6 +70,14 @@ public enum WriteOutcome: Hashable, Sendable {
     case stored(Receipt)
     /// Its shard is out of reach: the overflow keeps it safe, and it will be stored.
     case queued
+
+    /// Of a message that was not to go to the overflow.
+    var receipt: Receipt {
+        switch self {
+        case .stored(let receipt): return receipt
+        case .queued: preconditionFailure("only an accepted message goes to the overflow")
+        }
+    }
 }
 
 /// A run of a room's messages, oldest first.

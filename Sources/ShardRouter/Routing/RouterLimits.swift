@@ -18,6 +18,9 @@ public struct RouterLimits: Sendable {
     /// The first pause after a failure; it doubles up to ``longestPause``, with jitter.
     public var firstPause = Duration.milliseconds(50)
     public var longestPause = Duration.seconds(2)
+    /// How long a caller waits until the overflow has a message: one commit to a disk, with all
+    /// that waits before it.
+    public var overflow = Duration.seconds(5)
     /// When messages are turned away from a shard that does not answer.
     public var circuit = CircuitLimits()
     /// How soon a room whose slot is fenced or on its way is tried again.

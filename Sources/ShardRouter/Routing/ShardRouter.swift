@@ -16,8 +16,8 @@ import Tracing
 public final class ShardRouter: Service {
     let keeper: TopologyKeeper
     let logger: Logger
-    private let configuration: RouterConfiguration
-    private let dispatcher: WriteDispatcher
+    let configuration: RouterConfiguration
+    let dispatcher: WriteDispatcher
     let pools: Pools
     let tracing: RouterTracing
     let metrics: RouterMetrics
@@ -26,7 +26,8 @@ public final class ShardRouter: Service {
 
     /// Loads the topology, checks the shards, and returns a router that can be run.
     ///
-    /// A shard that does not answer is a warning: its rooms wait, the others work.
+    /// A shard that does not answer is a warning: its rooms wait, the others work. Without an
+    /// overflow at least one must answer.
     ///
     /// - Throws: ``RouterStartError``, in words for people.
     public static func start(
@@ -46,7 +47,9 @@ public final class ShardRouter: Service {
                 throw .unfitShard(failure)
             }
         }
-        if failures.count == topology.slotCounts.count(where: { $0.value > 0 }) {
+        // With an overflow messages are safe all the same; without one nothing could be done.
+        let owning = topology.slotCounts.count { $0.value > 0 }
+        if failures.count == owning, configuration.overflow == nil {
             throw .noShardReachable(failures)
         }
         return router
@@ -55,13 +58,14 @@ public final class ShardRouter: Service {
     private init(_ topology: Topology, configuration: RouterConfiguration, logger: Logger) {
         self.configuration = configuration
         self.logger = logger
-        dispatcher = WriteDispatcher(
-            limits: configuration.limits, overflow: configuration.overflow)
         tracing = RouterTracing(configuration.tracer)
         let factory = configuration.metricsFactory ?? MetricsSystem.factory
         let metrics = RouterMetrics(factory: factory)
         for shard in topology.shards { _ = metrics.shard(shard.id, name: shard.name) }
         self.metrics = metrics
+        dispatcher = WriteDispatcher(
+            limits: configuration.limits, overflow: configuration.overflow
+        ) { metrics.tell($0, logger) }
         let pools = Pools(configuration: configuration, factory: factory)
         self.pools = pools
         keeper = TopologyKeeper(
@@ -85,81 +89,6 @@ public final class ShardRouter: Service {
     /// the topology changes.
     @_spi(Benchmarks) public func learn(_ topology: Topology) async {
         await keeper.learn(topology)
-    }
-
-    /// Stores `message` and returns when its shard has committed it.
-    ///
-    /// The messages of one room are stored in the order of the calls. A repeated id with the same
-    /// author and text gives the receipt of the first time.
-    ///
-    /// - Parameters:
-    ///   - message: what is stored.
-    ///   - patience: the longest wait, retries included.
-    /// - Throws: ``WriteError``. After `unknownOutcome` the row may be there: storing the same id
-    ///   again is safe after any of them.
-    /// - Note: Cancelling the task does not take the message back. Passes the overflow by.
-    public func store(
-        _ message: Message, patience: Duration
-    ) async throws(WriteError) -> Receipt {
-        switch try await write(message, patience: patience, mayOverflow: false) {
-        case .stored(let receipt): return receipt
-        case .queued: preconditionFailure("only an accepted message goes to the overflow")
-        }
-    }
-
-    /// Stores `message`, or hands it to the overflow when its shard is out of reach; returns when
-    /// it is durable in one of them.
-    ///
-    /// The messages of a room keep the order of the calls: while earlier ones wait in the overflow,
-    /// later ones go there too. Without an overflow this is ``store(_:patience:)``.
-    ///
-    /// - Parameters:
-    ///   - message: what is stored.
-    ///   - patience: how long its shard is waited for. The overflow takes its own time.
-    /// - Throws: ``WriteError``: nothing was kept, except after `unknownOutcome`, when the message
-    ///   may be stored. The same id may be given again after any of them.
-    public func accept(
-        _ message: Message, patience: Duration
-    ) async throws(WriteError) -> WriteOutcome {
-        try await write(message, patience: patience, mayOverflow: configuration.overflow != nil)
-    }
-
-    private func write(
-        _ message: Message, patience: Duration, mayOverflow: Bool
-    ) async throws(WriteError) -> WriteOutcome {
-        let (slot, shard) = route(message.room)
-        guard let shard else {
-            throw .unavailable(
-                shard: ShardID(0), reason: "no shard owns slot \(slot)",
-                retryAfter: limits.longestPause)
-        }
-        guard !message.text.utf8.contains(0), !message.author.utf8.contains(0),
-            !message.room.text.utf8.contains(0)
-        else {
-            throw .refused(
-                id: message.id, reason: "PostgreSQL text cannot hold a NUL character",
-                sqlState: nil)
-        }
-        let span = tracing.start("router.store", room: message.room)
-        let start = ContinuousClock.now
-        let outcome = await withUnsafeContinuation { (caller: PendingWrite.Caller) in
-            dispatcher.offer(
-                PendingWrite(
-                    message, slot: slot, start: start, deadline: start + patience,
-                    mayOverflow: mayOverflow, context: span?.context, caller: caller),
-                owner: shard)
-        }
-        let label = WriteLabel(outcome)
-        if let metrics = metrics[shard] {
-            metrics.write.record(since: start)
-            metrics.wrote(label)
-        }
-        if let span {
-            span.attributes["shard.id"] = shard.number
-            span.attributes["outcome"] = label.rawValue
-            span.end()
-        }
-        return try outcome.get()
     }
 
     /// Runs the router until it is asked to stop; then stores what waits and returns.
@@ -228,7 +157,7 @@ public final class ShardRouter: Service {
         let name = topology.shard(lane.shard)?.name ?? "\(lane.shard)"
         let attempt = LaneAttempt(
             lane: lane, pools: pools, dispatcher: dispatcher, limits: configuration.limits,
-            metrics: metrics.shard(lane.shard, name: name), tracing: tracing, logger: logger)
+            metrics: metrics.shard(lane.shard, name: name), tracing: tracing)
         while let batch = await dispatcher.nextBatch(for: lane) {
             finish(lane, batch, await attempt.store(batch.entries), attempt.metrics)
         }

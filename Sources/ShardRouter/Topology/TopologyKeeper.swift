@@ -123,7 +123,8 @@ final class TopologyKeeper: Sendable {
         let name = configuration.catalog.withoutSecrets
         return try await reaching(name) { () async throws(PostgresError) in
             try await PostgresConnection.connect(
-                configuration.catalog, deadline: .now + configuration.limits.catalog)
+                configuration.catalog.findingPrimary,
+                deadline: .now + configuration.limits.catalog)
         }
     }
 
