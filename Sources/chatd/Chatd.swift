@@ -16,7 +16,8 @@ struct Chatd: AsyncParsableCommand {
 
             Example:
               chatd --catalog 'host=127.0.0.1 port=54320 dbname=catalog user=chatd'
-            """)
+            """,
+        subcommands: [SpoolCommand.self])
 
     @Option(
         help: ArgumentHelp(
@@ -84,6 +85,15 @@ struct Chatd: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             """
+            Where messages wait, safe on disk, while their shard is out of reach. One folder for \
+            each server. (CHATD_SPOOL_DIR, "spoolDir"; default: a folder in $XDG_STATE_HOME/chatd \
+            or ~/.local/state/chatd for each address, none for port 0)
+            """, valueName: "folder"))
+    var spoolDir: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
             What goes to the log on standard error, from 'trace' to 'critical'. \
             (CHATD_LOG_LEVEL, "logLevel"; default: info)
             """, valueName: "level"))
@@ -111,11 +121,12 @@ struct Chatd: AsyncParsableCommand {
             try await ChatProgram(configuration: settings, logger: Logger(label: "chatd")).run()
         } catch {
             Self.complain("\(error)")
-            throw ExitCode.failure
+            throw ExitCode(error.exitCode)
         }
     }
 
-    private func sources() throws(ConfigurationError) -> SettingSources {
+    /// Flags, environment and file, which the subcommands share.
+    func sources() throws(ConfigurationError) -> SettingSources {
         var flags: [Setting: String] = [:]
         flags[.catalog] = catalog
         flags[.bind] = bind
@@ -125,6 +136,7 @@ struct Chatd: AsyncParsableCommand {
         flags[.allowedOrigins] = allowedOrigins
         flags[.serverName] = serverName
         flags[.topologyFile] = topologyFile
+        flags[.spoolDir] = spoolDir
         flags[.logLevel] = logLevel
         return SettingSources(
             flags: flags, environment: ProcessInfo.processInfo.environment,
@@ -140,7 +152,7 @@ struct Chatd: AsyncParsableCommand {
         return String(decoding: name, as: UTF8.self)
     }
 
-    private static func complain(_ message: String) {
+    static func complain(_ message: String) {
         let bytes = Array("chatd: \(message)\n".utf8)
         _ = write(STDERR_FILENO, bytes, bytes.count)
     }

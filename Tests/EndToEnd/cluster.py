@@ -205,6 +205,7 @@ class ChatServer:
             "CHATD_BIND": f"127.0.0.1:{self.port}",
             "CHATD_SERVER_NAME": name,
             "CHATD_TOPOLOGY_FILE": str(cluster.folder / f"{name}.topology"),
+            "CHATD_SPOOL_DIR": str(cluster.folder / f"{name}.spool"),
             "CHATD_AUTH": "open",
         } | (settings or {})
 

@@ -39,7 +39,8 @@ struct RouterMessageStore: MessageStore {
     private func catalogHealth(patience: Duration) async -> StoreHealth.Part {
         let deadline = ContinuousClock.now + patience
         do throws(PostgresError) {
-            let connection = try await PostgresConnection.connect(catalog, deadline: deadline)
+            let connection = try await PostgresConnection.connect(
+                catalog.findingPrimary, deadline: deadline)
             defer { connection.close() }
             _ = try await connection.query("select 1", deadline: deadline)
             return StoreHealth.Part(name: "catalog", isReachable: true, reason: "")

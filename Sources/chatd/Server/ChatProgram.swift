@@ -11,6 +11,8 @@ import UnixSignals
 /// Why the program ended, in words for people.
 struct ProgramError: Error, CustomStringConvertible {
     var description: String
+    /// 1 for what failed, 2 for what is refused.
+    var exitCode: Int32 = 1
 }
 
 /// One chatd from start to end.
@@ -32,7 +34,9 @@ struct ChatProgram: Sendable {
                 - transport.reservedDescriptors)
         let registry = PrometheusRegistry(logger: logger)
         MetricsSystem.bootstrap(registry)
-        let router = try await startRouter(registry)
+        let spool = try await openSpool(registry)
+        let router = try await startRouter(registry, spool)
+        try await check(spool, router)
         let store = RouterMessageStore(router: router, catalog: configuration.catalog)
         let pubSub = makePubSub(clusterID: router.topology.clusterID)
         let chat = ChatServer(
@@ -45,9 +49,16 @@ struct ChatProgram: Sendable {
             bind: configuration.bind, connections: max(1, connections), logger: logger
         ) { port in self.sayReady(port: port) }
         // Ended from the last to the first: each lets go of what the ones before it still need.
+        let room = ServiceUntilItsTurn(service: chat)
+        var services: [any Service] = [pubSub, router, door.sockets, room, door.listener]
+        if let spool {
+            let drainer = SpoolDrainer(spool: spool, router: router, logger: logger) {
+                chat.drained($0, $1)
+            }
+            services = [pubSub, spool, router, drainer, door.sockets, room, door.listener]
+        }
         var group = ServiceGroupConfiguration(
-            services: [pubSub, router, door.sockets, chat, door.listener].map { service in
-                // A stop begins with the chat, which may end before its turn: nothing unexpected.
+            services: services.map { service in
                 ServiceGroupConfiguration.ServiceConfiguration(
                     service: service, successTerminationBehavior: .gracefullyShutdownGroup)
             }, logger: quietLogger)
@@ -63,13 +74,46 @@ struct ChatProgram: Sendable {
 
     // MARK: Start
 
-    private func startRouter(
+    /// The spool of this server; nil when it has no place for one.
+    private func openSpool(
         _ metrics: any MetricsFactory
+    ) async throws(ProgramError) -> Spool? {
+        let advice = "messages are refused while their shard is out of reach; see --spool-dir"
+        guard let place = configuration.spool else {
+            logger.warning("no spool", metadata: ["advice": "\(advice)"])
+            return nil
+        }
+        do throws(SpoolError) {
+            let spool = try await Spool.open(place.folder, factory: metrics, logger: logger)
+            place.warnOfOthers(logger)
+            return spool
+        } catch {
+            guard case .unusable = error, !place.isGiven else {
+                throw ProgramError(description: "\(error)", exitCode: error.exitCode)
+            }
+            logger.warning(
+                "no spool", metadata: ["advice": "\(advice)", "error": "\(error)"])
+            return nil
+        }
+    }
+
+    /// Messages of another cluster must not get into this one's rooms.
+    private func check(_ spool: Spool?, _ router: ShardRouter) async throws(ProgramError) {
+        do throws(SpoolError) {
+            try await spool?.bind(to: router.topology.clusterID)
+        } catch {
+            throw ProgramError(description: "\(error)", exitCode: error.exitCode)
+        }
+    }
+
+    private func startRouter(
+        _ metrics: any MetricsFactory, _ spool: Spool?
     ) async throws(ProgramError) -> ShardRouter {
         var router = RouterConfiguration(
             catalog: configuration.catalog, topologyFile: configuration.topologyFile,
             applicationName: "chatd")
         router.metricsFactory = metrics
+        router.overflow = spool
         do throws(RouterStartError) {
             return try await ShardRouter.start(router, logger: logger)
         } catch {
@@ -170,6 +214,17 @@ struct ChatProgram: Sendable {
         default:
             return "cannot listen on \(address): \(String(cString: strerror(error.errnoCode)))"
         }
+    }
+}
+
+/// A service that may be done before its turn to stop has come: the group would take that for a
+/// failure and cut off all others.
+private struct ServiceUntilItsTurn: Service {
+    let service: any Service
+
+    func run() async throws {
+        try await service.run()
+        try await gracefulShutdown()
     }
 }
 

@@ -16,6 +16,8 @@ struct ServerConfiguration: Sendable {
     var serverName: String
     /// Where the last known topology is kept; nil when there is no place for it.
     var topologyFile: String?
+    /// Where messages wait whose shard is away; nil when there is no place for them.
+    var spool: SpoolPlace?
     var logLevel: Logger.Level
 
     /// - Parameters:
@@ -35,6 +37,7 @@ struct ServerConfiguration: Sendable {
         serverName = try Self.serverName(
             sources, bind: bind, hostName: hostName, processID: processID)
         topologyFile = try Self.topologyFile(sources, catalog: catalog)
+        spool = try Self.spoolPlace(sources)
         logLevel = try Self.logLevel(sources)
         try Self.checkAuthentication(sources)
         if try !Self.allowsOpen(sources), !bind.isLoopback { throw .openToOthers(bind: bind) }
@@ -42,7 +45,7 @@ struct ServerConfiguration: Sendable {
 
     // MARK: One setting each
 
-    private static func catalog(
+    static func catalog(
         _ sources: SettingSources
     ) throws(ConfigurationError) -> ConnectionSettings {
         guard let given = sources[.catalog] else {
@@ -108,7 +111,7 @@ struct ServerConfiguration: Sendable {
 
     /// Each cluster has its own file: one that starts without its catalog must not take another
     /// cluster's topology for its own.
-    private static func topologyFile(
+    static func topologyFile(
         _ sources: SettingSources, catalog: ConnectionSettings
     ) throws(ConfigurationError) -> String? {
         if let given = sources[.topologyFile] {
@@ -117,16 +120,39 @@ struct ServerConfiguration: Sendable {
             }
             return given.text
         }
-        let state: String
-        if let folder = sources.environment["XDG_STATE_HOME"], folder.first == "/" {
-            state = folder
-        } else if let home = sources.environment["HOME"], home.first == "/" {
-            state = home + "/.local/state"
-        } else {
-            return nil
+        return stateFolder(sources).map {
+            "\($0)/topology-\(fingerprint(catalog.withoutSecrets)).json"
         }
-        let hash = RingHash(seed: 0).hash(RoomID(catalog.withoutSecrets))
-        return "\(state)/chatd/topology-\(String(UInt64(bitPattern: hash), radix: 16)).json"
+    }
+
+    /// Each server has its own spool: two cannot share one. A server on a port that is new at each
+    /// start would not find its spool again, so it has none unless it is told where.
+    static func spoolPlace(
+        _ sources: SettingSources
+    ) throws(ConfigurationError) -> SpoolPlace? {
+        if let given = sources[.spoolDir] {
+            guard !given.text.isEmpty else { throw .bad(given, allowed: "the path of a folder") }
+            return SpoolPlace(folder: given.text, isGiven: true)
+        }
+        let bind = try bind(sources)
+        guard bind.port != 0, let state = stateFolder(sources) else { return nil }
+        let name = "\(bind)".map { $0.isLetter || $0.isNumber || $0 == "." ? $0 : "-" }
+        return SpoolPlace(folder: "\(state)/spool-\(String(name))", isGiven: false)
+    }
+
+    /// Where this program keeps what should outlive it.
+    private static func stateFolder(_ sources: SettingSources) -> String? {
+        if let folder = sources.environment["XDG_STATE_HOME"], folder.first == "/" {
+            return folder + "/chatd"
+        }
+        if let home = sources.environment["HOME"], home.first == "/" {
+            return home + "/.local/state/chatd"
+        }
+        return nil
+    }
+
+    private static func fingerprint(_ text: String) -> String {
+        String(UInt64(bitPattern: RingHash(seed: 0).hash(RoomID(text))), radix: 16)
     }
 
     private static func logLevel(

@@ -8,6 +8,7 @@ enum Setting: String, CaseIterable, Sendable {
     case allowedOrigins
     case serverName
     case topologyFile
+    case spoolDir
     case logLevel
 
     /// The name in a configuration file.
@@ -23,6 +24,7 @@ enum Setting: String, CaseIterable, Sendable {
         case .allowedOrigins: "--allowed-origins"
         case .serverName: "--server-name"
         case .topologyFile: "--topology-file"
+        case .spoolDir: "--spool-dir"
         case .logLevel: "--log-level"
         }
     }
@@ -38,6 +40,7 @@ enum Setting: String, CaseIterable, Sendable {
         case .allowedOrigins: "CHATD_ALLOWED_ORIGINS"
         case .serverName: "CHATD_SERVER_NAME"
         case .topologyFile: "CHATD_TOPOLOGY_FILE"
+        case .spoolDir: "CHATD_SPOOL_DIR"
         case .logLevel: "CHATD_LOG_LEVEL"
         }
     }
@@ -48,7 +51,6 @@ enum Setting: String, CaseIterable, Sendable {
     /// Names that other versions have or will have. Whoever sets one relies on what it does, so it
     /// is not passed over.
     static let unknownVariables: [(name: String, what: String)] = [
-        ("CHATD_SPOOL_DIR", "keep messages on disk while a shard is away"),
         ("CHATD_JWT_KEYS", "check tokens"),
         ("CHATD_TLS_CERT", "speak TLS itself"),
         ("CHATD_TLS_KEY", "speak TLS itself"),

@@ -54,6 +54,9 @@ struct MessageWriter: Sendable {
 
     /// A message that was queued has been stored: everybody in the room is told.
     func drained(_ message: Message, _ receipt: Receipt) {
+        // Nobody was told of it yet, even when an attempt whose answer was lost had stored it.
+        var receipt = receipt
+        receipt.isDuplicate = false
         relay(message, receipt, nil)
     }
 

@@ -100,6 +100,29 @@ import Testing
         #expect(try read().topologyFile == nil)
     }
 
+    @Test func `each address has its own spool, a free port has none unless it is told where`()
+        throws
+    {
+        func spool(_ bind: String, _ dir: String? = nil) throws -> SpoolPlace? {
+            var flags: [Setting: String] = [.bind: bind]
+            flags[.spoolDir] = dir
+            return try read(
+                flags: flags, environment: Self.catalog.merging(["HOME": "/home/ada"]) { $1 }
+            ).spool
+        }
+
+        let state = "/home/ada/.local/state/chatd"
+        #expect(
+            try spool("127.0.0.1:81")
+                == SpoolPlace(folder: "\(state)/spool-127.0.0.1-81", isGiven: false))
+        #expect(
+            try spool("[::1]:81") == SpoolPlace(folder: "\(state)/spool----1--81", isGiven: false))
+        #expect(try spool("127.0.0.1:0") == nil)
+        #expect(
+            try spool("127.0.0.1:0", "/spool") == SpoolPlace(folder: "/spool", isGiven: true))
+        #expect(throws: ConfigurationError.self) { try spool("127.0.0.1:81", "") }
+    }
+
     // MARK: What is refused
 
     @Test func `a start without a catalog says how to name one`() {
@@ -163,7 +186,7 @@ import Testing
         ) { try ConfigurationFile.read("/nowhere/chatd.json") }
     }
 
-    @Test(arguments: ["CHATD_SPOOL_DIR", "CHATD_JWT_KEYS", "CHATD_TLS_CERT", "CHATD_TLS_KEY"])
+    @Test(arguments: ["CHATD_JWT_KEYS", "CHATD_TLS_CERT", "CHATD_TLS_KEY"])
     func `what this version cannot do is refused, not passed over`(variable: String) {
         let error = failure(environment: [variable: "/x"])
 
