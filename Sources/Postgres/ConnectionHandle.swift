@@ -46,6 +46,10 @@ final class ConnectionHandle: @unchecked Sendable {
         return count == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
     }
 
+    /// Tells the server that nothing more comes. The descriptor itself stays until the last reference
+    /// goes: until then nobody else can get its number.
+    func hangUp() { _ = shutdown(socket, Int32(SHUT_RDWR)) }
+
     var errorMessage: String { trimmed(String(cString: PQerrorMessage(pointer))) }
 
     /// Connects on a thread of its own, since libpq looks names up and may wait. A cancelled task

@@ -62,9 +62,11 @@ public actor PostgresConnection {
         _ = try await pipeline(statements, deadline: deadline)
     }
 
-    /// Ends the connection at once. What runs fails with `connectionLost`. Idempotent.
+    /// Ends the connection at once, whoever else still holds it. What runs fails with
+    /// `connectionLost`. Idempotent.
     public nonisolated func close() {
         handle.isClosed.store(true, ordering: .releasing)
+        handle.hangUp()
         executor.interrupt(handle.socket)
     }
 

@@ -407,6 +407,23 @@ import Testing
         #expect(!connection.isUsable)
     }
 
+    @Test func `a closed connection ends at the server, whoever still holds it`() async throws {
+        let watcher = try await connect()
+        defer { watcher.close() }
+        let connection = try await connect()
+        let pid = try await connection.query("select pg_backend_pid()", deadline: soon)[0]
+            .get(0, as: Int32.self)
+        let deadline = soon
+
+        connection.close()
+
+        let sql = "select 1 from pg_stat_activity where pid = $1"
+        while try await !watcher.query(sql, [pid], deadline: deadline).isEmpty {
+            await Task.yield()
+        }
+        #expect(!connection.isUsable)
+    }
+
     @Test func `opening and closing leaks no file descriptor`() async throws {
         try await connect().close()
         let before = try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count

@@ -5,6 +5,10 @@ import Synchronization
 /// Why a test server did not come up.
 public struct TestServerError: Error, CustomStringConvertible {
     public var description: String
+
+    public init(description: String) {
+        self.description = description
+    }
 }
 
 /// A real PostgreSQL server for one suite: its own folder, a free port on 127.0.0.1, no fsync.
@@ -14,6 +18,8 @@ public final class PostgresServer: Sendable {
     public let port: Int
     public let folder: URL
     private let settings: [String: String]
+    /// Whether the folder is a disk of its own.
+    private let isMounted: Bool
     private let process = Mutex<Int32>(0)
 
     /// Starts a server; returns when it answers.
@@ -25,21 +31,58 @@ public final class PostgresServer: Sendable {
         return server
     }
 
-    private init(port: Int, folder: URL, settings: [String: String]) {
+    /// Starts a server on a disk of `megabytes`, which only root can make.
+    public static func start(onDiskOf megabytes: Int) throws -> PostgresServer {
+        let folder = temporaryFolder.appending(path: "pg-\(UUID().uuidString.prefix(8))")
+        let path = folder.path()
+        try shell(
+            "mkdir '\(path)' && mount -t tmpfs -o size=\(megabytes)m tmpfs '\(path)' "
+                + "&& cp -a '\(try template())/.' '\(path)' && chown postgres: '\(path)' "
+                + "&& chmod 700 '\(path)'")
+        let server = PostgresServer(
+            port: try freePort(), folder: folder, settings: [:], isMounted: true)
+        try server.start()
+        return server
+    }
+
+    /// Starts a standby that has every commit of `primary` before it is answered there.
+    public static func start(asStandbyOf primary: PostgresServer) throws -> PostgresServer {
+        let folder = temporaryFolder.appending(path: "pg-\(UUID().uuidString.prefix(8))")
+        let path = folder.path()
+        try shell(
+            "mkdir '\(path)' && chmod 700 '\(path)'"
+                + (getuid() == 0 ? " && chown postgres: '\(path)'" : ""))
+        try shell(
+            "\(asPostgres) '\(try binaries())/pg_basebackup' -D '\(path)' -R -c fast "
+                + "-d 'host=127.0.0.1 port=\(primary.port) user=postgres' >/dev/null")
+        let server = PostgresServer(port: try freePort(), folder: folder, settings: [:])
+        try server.start()
+        try shell(
+            "'\(try binaries())/psql' -q -d '\(primary.connectionString())' "
+                + "-c \"alter system set synchronous_standby_names = '*'\" "
+                + "-c 'select pg_reload_conf()' >/dev/null")
+        return server
+    }
+
+    private init(
+        port: Int, folder: URL, settings: [String: String], isMounted: Bool = false
+    ) {
         self.port = port
         self.folder = folder
         self.settings = settings
+        self.isMounted = isMounted
     }
 
     deinit {
         let pid = process.withLock { $0 }
         if pid > 0 {
-            Glibc.kill(pid, SIGCONT)
+            thaw()
             Glibc.kill(pid, SIGQUIT)
             PostgresServer.waitUntilGone(pid)
             PostgresServer.running.withLock { $0[pid] = nil }
         }
         do {
+            if isMounted { try shell("umount '\(folder.path())'") }
             try FileManager.default.removeItem(at: folder)
         } catch {
             print("cannot remove \(folder.path()): \(error)")
@@ -79,6 +122,52 @@ public final class PostgresServer: Sendable {
 
     /// Ends the server as a crash would.
     public func kill() { end(SIGQUIT) }
+
+    /// Whether the server runs; one whose disk is full may have ended by itself.
+    public var isRunning: Bool { process.withLock { $0 > 0 && PostgresServer.isAlive($0) } }
+
+    /// Ends the server as the kernel does when memory is short: its main process is killed, the
+    /// others notice. Returns when all are gone.
+    public func crash() {
+        let children = children
+        end(SIGKILL)
+        children.forEach { PostgresServer.waitUntilGone($0) }
+    }
+
+    /// All processes of the server stand still until ``thaw()``: what is open does not answer, what
+    /// is new is not greeted.
+    public func freeze() { signalAll(SIGSTOP) }
+    public func thaw() { signalAll(SIGCONT) }
+
+    /// Leaves no room on the disk of this server, until ``freeDisk()``.
+    public func fillDisk() throws {
+        try shell("cat /dev/zero > '\(folder.path())/filler' 2>/dev/null || true")
+    }
+
+    public func freeDisk() throws {
+        try shell("rm -f '\(folder.path())/filler'")
+    }
+
+    /// Makes a standby the primary.
+    public func promote() throws {
+        try shell(
+            "\(asPostgres) '\(try binaries())/pg_ctl' -D '\(folder.path())' -w -t 30 promote "
+                + ">/dev/null")
+    }
+
+    private func signalAll(_ signal: Int32) {
+        self.signal(signal)
+        children.forEach { _ = Glibc.kill($0, signal) }
+    }
+
+    /// The processes of the server beside its main one.
+    private var children: [Int32] {
+        let pid = process.withLock { $0 }
+        guard pid > 0 else { return [] }
+        let path = "/proc/\(pid)/task/\(pid)/children"
+        let text = FileManager.default.contents(atPath: path) ?? Data()
+        return String(decoding: text, as: UTF8.self).split(separator: " ").compactMap { Int32($0) }
+    }
 
     /// The server hangs until ``resume()``: its sockets accept, nothing answers. New connections
     /// hang; connections that are open go on.

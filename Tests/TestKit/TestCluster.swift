@@ -6,20 +6,44 @@ public import ShardRouter
 public final class TestCluster: Sendable {
     public let catalog: PostgresServer
     public let servers: [PostgresServer]
+    /// In front of each server, in their order: the catalog's endpoints lead here.
+    public let proxies: [FaultProxy]
     public let clusterID = UUID()
     public let seed: Int64
 
     /// Starts `shards` shards of equal weight; shard 1 … n are named `shard-1` ….
-    public static func start(shards: Int, seed: Int64 = 42) async throws -> TestCluster {
-        let cluster = try TestCluster(shards: shards, seed: seed)
-        try await cluster.migrate()
+    ///
+    /// - Parameters:
+    ///   - spares: shards behind the others that own nothing and are not in the catalog yet.
+    ///   - isProxied: whether the shards are reached by way of ``proxies``.
+    public static func start(
+        shards: Int, seed: Int64 = 42, spares: Int = 0, isProxied: Bool = false
+    ) async throws -> TestCluster {
+        try await start(
+            on: (0..<shards + spares).map { _ in try PostgresServer.start() }, seed: seed,
+            spares: spares, isProxied: isProxied)
+    }
+
+    /// The same on servers that were started before.
+    public static func start(
+        on servers: [PostgresServer], seed: Int64 = 42, spares: Int = 0, isProxied: Bool = false
+    ) async throws -> TestCluster {
+        let cluster = try TestCluster(servers, seed: seed, isProxied: isProxied)
+        try await cluster.migrate(spares: spares)
         return cluster
     }
 
-    private init(shards: Int, seed: Int64) throws {
+    private init(_ servers: [PostgresServer], seed: Int64, isProxied: Bool) throws {
         self.seed = seed
+        self.servers = servers
         catalog = try PostgresServer.start()
-        servers = try (0..<shards).map { _ in try PostgresServer.start() }
+        proxies = isProxied ? try servers.map { try FaultProxy(to: $0.port).start() } : []
+    }
+
+    /// Where the catalog says that shard `number`, from 1, is.
+    public func endpoint(shard number: Int) -> String {
+        let port = proxies.isEmpty ? servers[number - 1].port : proxies[number - 1].port
+        return "host=127.0.0.1 port=\(port) dbname=postgres"
     }
 
     /// How chatd connects: a role that may read and append, and no more.
@@ -65,8 +89,9 @@ public final class TestCluster: Sendable {
             try ConnectionSettings(server.connectionString()), deadline: .now + .seconds(20))
     }
 
-    private func migrate() async throws {
-        let weights = Dictionary(uniqueKeysWithValues: servers.indices.map { (ShardID($0 + 1), 1) })
+    private func migrate(spares: Int) async throws {
+        let active = servers.count - spares
+        let weights = Dictionary(uniqueKeysWithValues: (1...active).map { (ShardID($0), 1) })
         let owners = try Claim.owners(
             current: Array(repeating: nil, count: Slot.count), weights: weights)
         let login = "create role chatd login in role chat_app;"
@@ -85,9 +110,10 @@ public final class TestCluster: Sendable {
                 from unnest(array[\(numbers)]) with ordinality as o (owner, place)
                 where s.slot = o.place - 1 and o.owner = \(number);
                 """ + versions, deadline: .now + .seconds(20))
+            guard number <= active else { continue }
             shardRows += """
                 insert into catalog.shards (name, endpoint, state) values ('shard-\(number)',
-                    'host=127.0.0.1 port=\(server.port) dbname=postgres', 'active');
+                    '\(endpoint(shard: number))', 'active');
                 """
         }
         let connection = try await connect(catalog)

@@ -1,0 +1,205 @@
+import Foundation
+import Postgres
+import ShardRouter
+import TestKit
+import Testing
+
+/// Breaks one of two shards while callers write to both. After each: every acknowledged message
+/// exactly once, `seq` without holes, the other shard's callers undisturbed, no connection left.
+@Suite(.timeLimit(.minutes(3))) struct RouterFaultTests {
+    /// What happens to shard 1.
+    enum Fault: String, CaseIterable, CustomTestStringConvertible {
+        case stopped, crashed, frozen, unreachable, refusing, readOnly
+
+        var testDescription: String { rawValue }
+
+        func begin(_ cluster: TestCluster) async throws {
+            let (server, proxy) = (cluster.servers[0], cluster.proxies[0])
+            switch self {
+            case .stopped: server.kill()  // pg_ctl stop -m immediate
+            case .crashed: server.crash()
+            case .frozen: server.freeze()
+            case .unreachable: proxy.set(.silence)
+            case .refusing:
+                proxy.set(.refusal)
+                proxy.cutAll()
+            case .readOnly: try await Fault.setReadOnly(true, cluster)
+            }
+        }
+
+        func end(_ cluster: TestCluster) async throws {
+            let (server, proxy) = (cluster.servers[0], cluster.proxies[0])
+            switch self {
+            case .stopped, .crashed: try server.start()
+            case .frozen: server.thaw()
+            case .unreachable, .refusing: proxy.set(.none)
+            case .readOnly: try await Fault.setReadOnly(false, cluster)
+            }
+        }
+
+        private static func setReadOnly(_ isReadOnly: Bool, _ cluster: TestCluster) async throws {
+            let connection = try await cluster.operatorConnection(shard: 1)
+            defer { connection.close() }
+            for sql in [
+                "set default_transaction_read_only = off",
+                "alter system set default_transaction_read_only = \(isReadOnly)",
+                "select pg_reload_conf()",
+            ] { _ = try await connection.query(sql, deadline: .now + .seconds(20)) }
+        }
+    }
+
+    @Test(arguments: Fault.allCases)
+    func `a broken shard loses nothing and disturbs no other`(fault: Fault) async throws {
+        let cluster = try await TestCluster.start(shards: 2, isProxied: true)
+
+        try await Traffic.run(on: cluster) { traffic in
+            try await traffic.progress(1)
+            try await fault.begin(cluster)
+            try await traffic.failure(1)
+            try await traffic.progress(2, by: 100)
+            try await fault.end(cluster)
+            try await traffic.progress(1)
+
+            #expect(traffic.failures(2).isEmpty, "\(traffic.failures(2))")
+        }
+    }
+
+    @Test func `a slow network and killed sessions are borne without an error`() async throws {
+        let cluster = try await TestCluster.start(shards: 2, isProxied: true)
+
+        try await Traffic.run(on: cluster) { traffic in
+            cluster.proxies[0].set(.delay(milliseconds: 20))
+            try await traffic.progress(1)
+            for _ in 0..<5 {
+                _ = try await cluster.rows(
+                    shard: 1,
+                    """
+                    select pg_terminate_backend(pid) from pg_stat_activity
+                    where application_name = 'shardrouter'
+                    """)
+                try await traffic.progress(1, by: 5)
+            }
+            cluster.proxies[0].set(.none)
+            try await traffic.progress(1)
+
+            #expect(traffic.failures(1).isEmpty, "\(traffic.failures(1))")
+        }
+    }
+
+    @Test(arguments: FaultProxy.Moment.allCases)
+    func `a connection cut around a commit is repeated with the same ids`(
+        moment: FaultProxy.Moment
+    ) async throws {
+        let cluster = try await TestCluster.start(shards: 1, isProxied: true)
+
+        try await Traffic.run(on: cluster) { traffic in
+            let room = traffic.room(on: 1)
+            for number in 1...5 {
+                let marker = "cut here \(moment) \(number)"
+                cluster.proxies[0].cutNext(moment, marker: marker)
+                try await traffic.storeAtLast(
+                    Message(
+                        id: UUID(), room: room, author: "bo", sentAt: .now, receivedAt: .now,
+                        text: marker))
+            }
+
+            #expect(cluster.proxies[0].cuts == 5)
+            #expect(traffic.failures(1).isEmpty, "\(traffic.failures(1))")
+        }
+    }
+
+    @Test(.enabled(if: getuid() == 0, "only root can make a disk"))
+    func `a full disk stops one shard until there is room again`() async throws {
+        let cluster = try await TestCluster.start(
+            on: [try PostgresServer.start(onDiskOf: 96), try PostgresServer.start()])
+
+        try await Traffic.run(on: cluster) { traffic in
+            try await traffic.progress(1)
+            try cluster.servers[0].fillDisk()
+            try await traffic.failure(1)
+            try await traffic.progress(2, by: 100)
+            try cluster.servers[0].freeDisk()
+            // It may have given up because its log could not grow.
+            if !cluster.servers[0].isRunning { try cluster.servers[0].start() }
+            try await traffic.progress(1)
+
+            #expect(traffic.failures(2).isEmpty, "\(traffic.failures(2))")
+        }
+    }
+
+    @Test func `a server without a free connection is waited for`() async throws {
+        let cluster = try await TestCluster.start(
+            on: [
+                try PostgresServer.start(settings: ["max_connections": "12"]),
+                try PostgresServer.start(),
+            ])
+        let operatorConnection = try await cluster.operatorConnection(shard: 1)
+        defer { operatorConnection.close() }
+        let guest = try ConnectionSettings(
+            "host=127.0.0.1 port=\(cluster.servers[0].port) user=chatd dbname=postgres")
+
+        try await Traffic.run(on: cluster) { traffic in
+            try await traffic.progress(1)
+            var guests: [PostgresConnection] = []
+            while traffic.failures(1).isEmpty {
+                _ = try await operatorConnection.query(
+                    """
+                    select pg_terminate_backend(pid, 1000) from pg_stat_activity
+                    where application_name = 'shardrouter'
+                    """, deadline: .now + .seconds(20))
+                do throws(PostgresError) {
+                    while guests.count < 12 {
+                        guests.append(
+                            try await PostgresConnection.connect(
+                                guest, deadline: .now + .seconds(5)))
+                    }
+                } catch {
+                    continue  // All are taken now, by guests or by the router.
+                }
+            }
+            try await traffic.progress(2, by: 100)
+            guests.forEach { $0.close() }
+            try await traffic.progress(1)
+
+            #expect(traffic.failures(2).isEmpty, "\(traffic.failures(2))")
+        }
+    }
+
+    @Test func `a standby that was promoted is found without a restart`() async throws {
+        let cluster = try await TestCluster.start(shards: 2)
+        let primary = cluster.servers[0]
+        let standby = try PostgresServer.start(asStandbyOf: primary)
+        let catalog = try await cluster.catalogConnection()
+        defer { catalog.close() }
+        try await catalog.script(
+            """
+            update catalog.shards set endpoint =
+                'host=127.0.0.1,127.0.0.1 port=\(primary.port),\(standby.port) dbname=postgres'
+            where name = 'shard-1'
+            """, deadline: .now + .seconds(20))
+
+        try await Traffic.run(on: cluster, servers: [standby, cluster.servers[1]]) { traffic in
+            try await traffic.progress(1)
+            primary.crash()
+            try standby.promote()
+            try await traffic.progress(1)
+
+            #expect(traffic.failures(2).isEmpty, "\(traffic.failures(2))")
+        }
+    }
+
+    @Test func `want of a right is the shard's fault, and no message is refused for it`()
+        async throws
+    {
+        let cluster = try await TestCluster.start(shards: 1)
+        let append = "all functions in schema shard"
+
+        try await Traffic.run(on: cluster) { traffic in
+            try await traffic.progress(1)
+            _ = try await cluster.rows(shard: 1, "revoke execute on \(append) from chat_app")
+            try await traffic.failure(1)
+            _ = try await cluster.rows(shard: 1, "grant execute on \(append) to chat_app")
+            try await traffic.progress(1)
+        }
+    }
+}
