@@ -91,9 +91,15 @@ struct MemoryPhase {
         let load = plan
         let bytes = try await withRouter(cluster) { router in
             _ = try await storeLoad(router, callers: 256, plan: load, watching: cluster)
-            let status = try String(contentsOfFile: "/proc/self/statm", encoding: .utf8)
-            return (Int(status.split(separator: " ")[1]) ?? 0) * Int(getpagesize())
+            return residentBytes()
         }
         print(bytes)
     }
+}
+
+/// What this process holds in memory now.
+func residentBytes() -> Int {
+    let status = FileManager.default.contents(atPath: "/proc/self/statm") ?? Data()
+    let pages = String(decoding: status, as: UTF8.self).split(separator: " ").dropFirst().first
+    return (pages.flatMap { Int($0) } ?? 0) * Int(getpagesize())
 }

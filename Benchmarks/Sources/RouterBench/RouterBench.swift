@@ -3,7 +3,7 @@ import Glibc
 
 /// `RouterBench --folder DIR --repository DIR [--quick] [--only NAME] [--json FILE]`
 @main struct RouterBench {
-    static let phases = ["route", "write", "safety", "latency", "proxy", "history", "memory"]
+    static let phases = ["route", "write", "safety", "latency", "proxy", "history", "memory", "faults"]
 
     static func main() async {
         do {
@@ -66,6 +66,7 @@ import Glibc
         case "proxy": try await ProxyPhase(stage: stage).run(&report)
         case "history": try await HistoryPhase(stage: stage).run(&report)
         case "memory": try await MemoryPhase(stage: stage).run(&report)
+        case "faults": try await FaultPhase(stage: stage).run(&report)
         default: throw BenchError(description: "there is no phase '\(phase)'")
         }
     }
@@ -87,6 +88,11 @@ private struct Options {
             case "--folder": folder = words.popFirst() ?? ""
             case "--repository": repository = words.popFirst() ?? ""
             case "--json": json = words.popFirst()
+            case "--stall":
+                guard let seconds = words.popFirst().flatMap(Double.init), seconds > 0 else {
+                    Options.refuse()
+                }
+                plan.stallSeconds = seconds
             case "--only": only = words.popFirst() ?? ""
             default: Options.refuse()
             }
@@ -97,8 +103,12 @@ private struct Options {
 
     private static func refuse() -> Never {
         let phases = RouterBench.phases.joined(separator: "|")
-        FileHandle.standardError.write(
-            Data("usage: scripts/bench router [--quick] [--only \(phases)] [--json FILE]\n".utf8))
+        let usage = """
+            usage: scripts/bench router [--quick] [--only \(phases)]
+                                        [--stall SECONDS] [--json FILE]
+
+            """
+        FileHandle.standardError.write(Data(usage.utf8))
         exit(64)
     }
 }

@@ -130,10 +130,13 @@ func pageLoad(
 
 /// Stores `rate` messages a second whatever the answers take; times count from the moment at which
 /// a message was due.
+///
+/// - Parameter rooms: nil takes all of the plan's.
 func openLoop(
-    _ router: ShardRouter, rate: Double, plan: Plan, watching cluster: BenchCluster
+    _ router: ShardRouter, rooms: [RoomID]? = nil, rate: Double, plan: Plan,
+    watching cluster: BenchCluster
 ) async throws -> Run {
-    let rooms = (0..<plan.rooms).map { RoomID(Plan.roomName($0)) }
+    let rooms = rooms ?? (0..<plan.rooms).map { RoomID(Plan.roomName($0)) }
     let (server, client) = (cluster.cpuSeconds, ownCPUSeconds())
     let begin = ContinuousClock.now
     let total = Int(rate * (plan.warmup + plan.seconds))

@@ -11,7 +11,7 @@ public protocol WriteOverflow: Sendable {
     /// message is durable, with a refusal perhaps before this returns.
     ///
     /// From this call on ``holds(_:)`` is true for the room, until the message was refused, or was
-    /// stored by ``ShardRouter/store(_:patience:)``.
+    /// stored by ``ShardRouter/storeInOrder(_:patience:)`` or ``ShardRouter/store(_:patience:)``.
     func take(
         _ message: Message,
         completion: @escaping @Sendable (Result<Void, OverflowError>) -> Void)

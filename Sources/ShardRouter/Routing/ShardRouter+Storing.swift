@@ -47,7 +47,7 @@ extension ShardRouter {
     /// - Returns: for each message, in the same order, what ``store(_:patience:)`` would have
     ///   returned or thrown.
     /// - Note: Cancelling the task does not take messages back. Passes the overflow by.
-    public func store(
+    public func storeInOrder(
         _ messages: [Message], patience: Duration
     ) async -> [Result<Receipt, WriteError>] {
         guard let room = messages.first?.room else { return [] }

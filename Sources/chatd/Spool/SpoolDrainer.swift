@@ -44,7 +44,7 @@ struct SpoolDrainer: Service {
     ) {
         self.init(
             spool: spool, logger: logger, endsWhenEmpty: endsWhenEmpty,
-            store: { await router.store($0, patience: $1) },
+            store: { await router.storeInOrder($0, patience: $1) },
             owner: { router.route($0).shard ?? ShardID(0) }, onStored: onStored)
     }
 
