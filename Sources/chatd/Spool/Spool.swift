@@ -67,8 +67,11 @@ final class Spool: WriteOverflow, Service {
         let spool = Spool(
             try SpoolFolder(taking: path), limits: limits, metrics: SpoolMetrics(factory: factory),
             logger: logger)
-        let load = try await spool.use { file throws(SpoolError) in try file.load() }
-        spool.count(load)
+        let (generation, load) = try await spool.use { file throws(SpoolError) in
+            (file.generation, try file.load())
+        }
+        // A file that was begun for a damaged one is counted already.
+        if generation == 1 { spool.count(load) }
         return spool
     }
 
@@ -347,19 +350,18 @@ extension Spool {
         metrics.damaged.increment()
         logger.error(
             """
-            the spool's file is damaged; a copy was set aside, 'chatd spool status' tells how to \
-            recover what it holds
+            the spool's file is damaged; a copy was set aside, and what can be read of it is used
             """,
             metadata: ["spool.damaged": "\(damage.place)", "error": "\(damage.reason)"])
-        guard let next = damage.next else { return }
+        guard let (generation, load) = damage.next else { return }
         contents.withLock { contents in
-            contents.generation = next
+            contents.generation = generation
             contents.rooms = [:]
             contents.rows = 0
             contents.bytes = 0
             for entry in contents.queue { contents.count(entry.message) }
         }
-        measure()
+        count(load)
     }
 
     /// Told once, until it works again.

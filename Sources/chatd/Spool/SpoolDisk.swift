@@ -6,14 +6,14 @@ struct SpoolDamage: Sendable {
     var reason: String
     /// Where the files are now, as they were found.
     var place: String
-    /// Set when a new, empty file was begun: its generation.
-    var next: Int?
+    /// Set when a new file was begun: its generation, and what of the old one is in it.
+    var next: (generation: Int, load: SpoolFile.Load)?
 }
 
 /// Uses the file of a spool, one after the other, on a thread that may wait for the disk.
 ///
-/// A damaged file is copied aside as it was found, and a new one begun; what cannot be opened now
-/// is tried again at the next use.
+/// A damaged file is copied aside as it was found, and a new one begun with whatever can still be
+/// read; what cannot be opened now is tried again at the next use.
 ///
 /// `@unchecked`: what changes is touched on ``queue`` alone.
 final class SpoolDisk: @unchecked Sendable {
@@ -21,6 +21,8 @@ final class SpoolDisk: @unchecked Sendable {
     private let queue = DispatchQueue(label: "chatd.spool")
     private var file: SpoolFile?
     private var generation = 1
+    /// Damage whose new file could not be begun yet.
+    private var unreported: SpoolDamage?
     /// Which cluster the messages belong to; set by a use, for this file and the ones after it.
     var cluster: UUID?
     /// Who is told of damage that this use finds; kept no longer than the use.
@@ -57,7 +59,10 @@ final class SpoolDisk: @unchecked Sendable {
             do throws(SpoolError) {
                 return .success(try body(file))
             } catch {
-                if case .damaged(_, let reason) = error { try replace(file, reason) }
+                if case .damaged(_, let reason) = error {
+                    try replace(file, reason)
+                    _ = try openFile()
+                }
                 throw error
             }
         } catch {
@@ -88,6 +93,12 @@ final class SpoolDisk: @unchecked Sendable {
             let new = try SpoolFile(folder: folder.path, generation: generation)
             opened = new
             try new.prepare(for: cluster)
+            if var damage = unreported {
+                try SpoolSalvage(place: damage.place).copy(to: new)
+                damage.next = (generation, try new.load())
+                onDamage(damage)
+                unreported = nil
+            }
             file = new
             return new
         } catch {
@@ -104,6 +115,6 @@ final class SpoolDisk: @unchecked Sendable {
         file = nil
         try folder.removeFiles()
         generation += 1
-        onDamage(SpoolDamage(reason: reason, place: place, next: generation))
+        unreported = SpoolDamage(reason: reason, place: place)
     }
 }

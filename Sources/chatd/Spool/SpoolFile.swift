@@ -204,7 +204,8 @@ extension SpoolFile {
                     arguments: [room.text, limit]
                 ).map {
                     SpooledMessage(
-                        number: $0["number"], generation: generation, message: try message($0))
+                        number: $0["number"], generation: generation,
+                        message: try Self.message($0, folder: folder))
                 }
             }
         }
@@ -258,7 +259,7 @@ extension SpoolFile {
         }
     }
 
-    private func message(_ row: GRDB.Row) throws -> Message {
+    static func message(_ row: GRDB.Row, folder: String) throws -> Message {
         let data: Data = row["id"]
         guard let id = UUID(data) else {
             throw SpoolError.damaged(folder: folder, reason: "an id has \(data.count) bytes")

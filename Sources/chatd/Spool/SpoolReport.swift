@@ -92,8 +92,7 @@ struct SpoolReport: Encodable {
     private var advice: String {
         if rows > 0, heldBy == nil { return "chatd spool drain --spool-dir \(folder)" }
         if let place = setAside.first {
-            return "recover what \(place) holds, then move it away: docs/operating.md, "
-                + "\"A damaged spool\""
+            return "look at \(place), then move it away: docs/operating.md, \"A damaged spool\""
         }
         if !refused.isEmpty {
             return "decide about what was refused: docs/operating.md, \"Refused messages\""
