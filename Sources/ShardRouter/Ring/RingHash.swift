@@ -18,8 +18,7 @@ public struct RingHash: Hashable, Sendable {
 
     /// The position of `room`, signed as PostgreSQL's `bigint`. Allocates nothing.
     public func hash(_ room: RoomID) -> Int64 {
-        var text = room.text  // Contiguous by `RoomID.init`: this copies a reference, no bytes.
-        return text.withUTF8 { hash(UnsafeRawBufferPointer($0)) }
+        room.withBytes { hash($0) }
     }
 
     /// The hash of any bytes.
