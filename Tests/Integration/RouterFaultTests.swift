@@ -110,15 +110,16 @@ import Testing
 
     @Test(.enabled(if: getuid() == 0, "only root can make a disk"))
     func `a full disk stops one shard until there is room again`() async throws {
+        let disk = try TemporaryDisk(megabytes: 96)
         let cluster = try await TestCluster.start(
-            on: [try PostgresServer.start(onDiskOf: 96), try PostgresServer.start()])
+            on: [try PostgresServer.start(on: disk), try PostgresServer.start()])
 
         try await Traffic.run(on: cluster) { traffic in
             try await traffic.progress(1)
-            try cluster.servers[0].fillDisk()
+            try disk.fill()
             try await traffic.failure(1)
             try await traffic.progress(2, by: 100)
-            try cluster.servers[0].freeDisk()
+            try disk.free()
             // It may have given up because its log could not grow.
             if !cluster.servers[0].isRunning { try cluster.servers[0].start() }
             try await traffic.progress(1)

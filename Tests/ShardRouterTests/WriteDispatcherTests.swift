@@ -193,6 +193,8 @@ import Testing
             #expect(batch?.entries.map(\.message.text) == ["b1"])
             overflow.answer(.success(()))
 
+            batch?.entries.first?.resolve(.failure(.stopped))
+            finish(dispatcher, batch)
             overflow.drain()
             offer(dispatcher, [("a", "a3")], &group)
 
@@ -220,6 +222,52 @@ import Testing
         }
 
         #expect(outcomes["patient"] == .success(.queued))
+    }
+
+    @Test func `an idle shard gets a message at once, a busy one collects for the next batch`() async {
+        var limits = RouterLimits()
+        limits.laneRows = 3
+        limits.laneDelay = .seconds(1_000)
+        let dispatcher = WriteDispatcher(limits: limits)
+
+        await withDiscardingTaskGroup { group in
+            offer(dispatcher, [("a", "1")], mayOverflow: false, &group)
+            let first = await dispatcher.nextBatch(for: lanes[0])
+            let second = Mutex<[String]?>(nil)
+            group.addImmediateTask { [lanes] in
+                let batch = await dispatcher.nextBatch(for: lanes[1])
+                second.withLock { $0 = batch?.entries.map(\.message.text) }
+            }
+            offer(dispatcher, [("b", "2"), ("c", "3")], mayOverflow: false, &group)
+            #expect(second.withLock { $0 } == nil)
+            dispatcher.sweep(now: .now) { _ in one }
+            #expect(second.withLock { $0 } == nil)
+
+            finish(dispatcher, first)
+
+            let next = await dispatcher.nextBatch(for: lanes[0])
+            #expect((next?.entries ?? []).map(\.message.text) == ["2", "3"])
+            offer(dispatcher, [("d", "4"), ("e", "5"), ("f", "6")], mayOverflow: false, &group)
+            dispatcher.abandon()
+        }
+    }
+
+    @Test func `a batch that takes long does not hold up what comes after it`() async {
+        var limits = RouterLimits()
+        limits.laneRows = 100
+        limits.laneDelay = .zero
+        let dispatcher = WriteDispatcher(limits: limits)
+
+        await withDiscardingTaskGroup { group in
+            offer(dispatcher, [("a", "1")], mayOverflow: false, &group)
+            _ = await dispatcher.nextBatch(for: lanes[0])
+            offer(dispatcher, [("b", "2")], mayOverflow: false, &group)
+
+            let batch = await dispatcher.nextBatch(for: lanes[1])
+
+            #expect(batch?.entries.map(\.message.text) == ["2"])
+            dispatcher.abandon()
+        }
     }
 
     @Test func `a shard that hangs is given up before its attempts end, and told once`() async {

@@ -18,8 +18,8 @@ public final class PostgresServer: Sendable {
     public let port: Int
     public let folder: URL
     private let settings: [String: String]
-    /// Whether the folder is a disk of its own.
-    private let isMounted: Bool
+    /// What the folder is on, where that is a disk of its own.
+    private let disk: TemporaryDisk?
     private let process = Mutex<Int32>(0)
 
     /// Starts a server; returns when it answers.
@@ -31,16 +31,12 @@ public final class PostgresServer: Sendable {
         return server
     }
 
-    /// Starts a server on a disk of `megabytes`, which only root can make.
-    public static func start(onDiskOf megabytes: Int) throws -> PostgresServer {
-        let folder = temporaryFolder.appending(path: "pg-\(UUID().uuidString.prefix(8))")
-        let path = folder.path()
-        try shell(
-            "mkdir '\(path)' && mount -t tmpfs -o size=\(megabytes)m tmpfs '\(path)' "
-                + "&& cp -a '\(try template())/.' '\(path)' && chown postgres: '\(path)' "
-                + "&& chmod 700 '\(path)'")
+    /// Starts a server on a disk of its own.
+    public static func start(on disk: TemporaryDisk) throws -> PostgresServer {
+        let folder = disk.folder.appending(path: "data")
+        try shell("cp -a '\(try template())' '\(folder.path())'")
         let server = PostgresServer(
-            port: try freePort(), folder: folder, settings: [:], isMounted: true)
+            port: try freePort(), folder: folder, settings: [:], disk: disk)
         try server.start()
         return server
     }
@@ -65,12 +61,12 @@ public final class PostgresServer: Sendable {
     }
 
     private init(
-        port: Int, folder: URL, settings: [String: String], isMounted: Bool = false
+        port: Int, folder: URL, settings: [String: String], disk: TemporaryDisk? = nil
     ) {
         self.port = port
         self.folder = folder
         self.settings = settings
-        self.isMounted = isMounted
+        self.disk = disk
     }
 
     deinit {
@@ -82,7 +78,6 @@ public final class PostgresServer: Sendable {
             PostgresServer.running.withLock { $0[pid] = nil }
         }
         do {
-            if isMounted { try shell("umount '\(folder.path())'") }
             try FileManager.default.removeItem(at: folder)
         } catch {
             print("cannot remove \(folder.path()): \(error)")
@@ -139,15 +134,6 @@ public final class PostgresServer: Sendable {
     public func freeze() { signalAll(SIGSTOP) }
     public func thaw() { signalAll(SIGCONT) }
 
-    /// Leaves no room on the disk of this server, until ``freeDisk()``.
-    public func fillDisk() throws {
-        try shell("cat /dev/zero > '\(folder.path())/filler' 2>/dev/null || true")
-    }
-
-    public func freeDisk() throws {
-        try shell("rm -f '\(folder.path())/filler'")
-    }
-
     /// Makes a standby the primary.
     public func promote() throws {
         try shell(
@@ -202,11 +188,6 @@ public final class PostgresServer: Sendable {
         }
         return !String(decoding: status, as: UTF8.self).contains(") Z ")
     }
-
-    /// In memory where the system offers it: copying a data folder takes a second on a slow disk.
-    private static let temporaryFolder =
-        access("/dev/shm", W_OK) == 0
-        ? URL(filePath: "/dev/shm") : FileManager.default.temporaryDirectory
 
     /// Servers of this process; those that nobody ended are ended with it.
     private static let running = Mutex<[Int32: String]>([:])
@@ -273,26 +254,6 @@ private func binaries() throws -> String {
         throw TestServerError(description: "no PostgreSQL server below \(root)")
     }
     return "\(root)/\(newest)/bin"
-}
-
-/// Runs a shell command to its end.
-///
-/// Not by Foundation's `Process`: that one waits until nobody holds a descriptor which a server
-/// started by the command inherits.
-private func shell(_ command: String) throws {
-    var pid = pid_t()
-    let words = ["/bin/sh", "-c", "cd / && \(command)"]
-    var arguments = words.map { strdup($0) } + [nil]
-    defer { arguments.forEach { free($0) } }
-    let failure = posix_spawn(&pid, "/bin/sh", nil, nil, &arguments, environ)
-    guard failure == 0 else {
-        throw TestServerError(description: "cannot start a shell: error \(failure)")
-    }
-    var status: Int32 = 0
-    while waitpid(pid, &status, 0) < 0, errno == EINTR {}
-    guard status == 0 else {
-        throw TestServerError(description: "wait status \(status) of: \(command)")
-    }
 }
 
 /// A port that nobody listens on now.

@@ -6,13 +6,14 @@
 
 static void usage(void) {
     fprintf(stderr,
-            "usage: BareClient append|row|page --place CONNINFO... --sql SQL [--connections N]\n"
+            "usage: BareClient append|new|row|page --place CONNINFO... --sql SQL [--connections N]\n"
             "       [--batch N] [--rooms N] [--room-sql SQL] [--seconds S] [--warmup S]\n");
     exit(64);
 }
 
 static enum kind kind_named(const char *name) {
     if (!strcmp(name, "append")) return kind_append;
+    if (!strcmp(name, "new")) return kind_new;
     if (!strcmp(name, "row")) return kind_row;
     if (!strcmp(name, "page")) return kind_page;
     usage();

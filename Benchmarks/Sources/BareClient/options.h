@@ -6,6 +6,7 @@ enum { max_places = 8 };
 /// What a connection does, over and over.
 enum kind {
     kind_append,  // A batch: six arrays.
+    kind_new,     // A batch as shard.append_new takes it: ten arrays.
     kind_row,     // One message: six values.
     kind_page,    // A page of a room: room, border, limit.
 };

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/time.h>
 
-enum { type_text = 25, type_uuid = 2950, type_timestamptz = 1184 };
+enum { type_int4 = 23, type_text = 25, type_uuid = 2950, type_timestamptz = 1184, columns = 6 };
 
 // PostgreSQL counts microseconds from 2000-01-01.
 static const int64_t epoch_offset = 946684800000000;
@@ -39,9 +39,10 @@ static void append_element(struct buffer *buffer, const void *bytes, size_t leng
     append(buffer, bytes, length);
 }
 
+/// `buffers`: where the six columns of messages begin.
 static void append_message(
-    struct parameters *parameters, const struct rooms *rooms, uint64_t room, int is_array) {
-    struct buffer *buffers = parameters->buffers;
+    struct parameters *parameters, struct buffer *buffers, const struct rooms *rooms, uint64_t room,
+    int is_array) {
     append_element(&buffers[0], rooms->names[room % (uint64_t)rooms->count], room_bytes, is_array);
 
     uint64_t id[2] = {next_random(parameters), next_random(parameters)};
@@ -70,27 +71,76 @@ static void finish(struct parameters *parameters, int count) {
     }
 }
 
-void parameters_fill_batch(struct parameters *parameters, const struct rooms *rooms, int batch) {
-    static const int types[parameter_count] = {
+static void begin_array(struct buffer *buffer, int type, int count) {
+    buffer->length = 0;
+    append_number(buffer, 1);
+    append_number(buffer, 0);
+    append_number(buffer, type);
+    append_number(buffer, count);
+    append_number(buffer, 1);
+}
+
+static void begin_messages(struct buffer *buffers, int batch) {
+    static const int types[columns] = {
         type_text, type_uuid, type_text, type_timestamptz, type_timestamptz, type_text};
-    for (int index = 0; index < parameter_count; index++) {
-        struct buffer *buffer = &parameters->buffers[index];
-        buffer->length = 0;
-        append_number(buffer, 1);
-        append_number(buffer, 0);
-        append_number(buffer, types[index]);
-        append_number(buffer, batch);
-        append_number(buffer, 1);
-    }
+    for (int index = 0; index < columns; index++) begin_array(&buffers[index], types[index], batch);
+}
+
+void parameters_fill_batch(struct parameters *parameters, const struct rooms *rooms, int batch) {
+    begin_messages(parameters->buffers, batch);
     for (int index = 0; index < batch; index++)
-        append_message(parameters, rooms, next_random(parameters), 1);
-    finish(parameters, parameter_count);
+        append_message(parameters, parameters->buffers, rooms, next_random(parameters), 1);
+    finish(parameters, columns);
+}
+
+static int by_number(const void *one, const void *other) {
+    uint64_t first = *(const uint64_t *)one, second = *(const uint64_t *)other;
+    return first < second ? -1 : first > second;
+}
+
+static void append_int4(struct buffer *buffer, int32_t number) {
+    append_number(buffer, sizeof number);
+    append_number(buffer, number);
+}
+
+void parameters_fill_new(struct parameters *parameters, const struct rooms *rooms, int batch) {
+    // The rooms are listed in the order of their names, so numbers in order are names in order.
+    uint64_t *picked = malloc((size_t)batch * sizeof *picked);
+    if (!picked) abort();
+    int distinct = 0;
+    for (int index = 0; index < batch; index++)
+        picked[index] = next_random(parameters) % (uint64_t)rooms->count;
+    qsort(picked, (size_t)batch, sizeof *picked, by_number);
+    for (int index = 0; index < batch; index++)
+        distinct += index == 0 || picked[index] != picked[index - 1];
+
+    struct buffer *buffers = parameters->buffers;
+    begin_array(&buffers[0], type_text, distinct);
+    begin_array(&buffers[1], type_int4, distinct);
+    begin_array(&buffers[2], type_int4, batch);
+    begin_array(&buffers[3], type_int4, batch);
+    begin_messages(&buffers[4], batch);
+    for (int index = 0, room = 0, place = 0; index < batch; index++) {
+        if (index == 0 || picked[index] != picked[index - 1]) {
+            append_element(&buffers[0], rooms->names[picked[index]], room_bytes, 1);
+            room++;
+            place = 0;
+        }
+        place++;
+        if (index + 1 == batch || picked[index] != picked[index + 1])
+            append_int4(&buffers[1], place);
+        append_int4(&buffers[2], room);
+        append_int4(&buffers[3], place);
+        append_message(parameters, &buffers[4], rooms, picked[index], 1);
+    }
+    free(picked);
+    finish(parameters, 4 + columns);
 }
 
 void parameters_fill_row(struct parameters *parameters, const struct rooms *rooms) {
-    for (int index = 0; index < parameter_count; index++) parameters->buffers[index].length = 0;
-    append_message(parameters, rooms, next_random(parameters), 0);
-    finish(parameters, parameter_count);
+    for (int index = 0; index < columns; index++) parameters->buffers[index].length = 0;
+    append_message(parameters, parameters->buffers, rooms, next_random(parameters), 0);
+    finish(parameters, columns);
 }
 
 void parameters_fill_page(struct parameters *parameters, const struct rooms *rooms, int limit) {

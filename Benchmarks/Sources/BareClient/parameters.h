@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { room_bytes = 36, text_bytes = 100, parameter_count = 6 };
+enum { room_bytes = 36, text_bytes = 100, parameter_count = 10 };
 
 struct buffer {
     char *bytes;
@@ -30,6 +30,10 @@ struct rooms {
 
 /// Fills in `batch` messages of different rooms as six arrays.
 void parameters_fill_batch(struct parameters *parameters, const struct rooms *rooms, int batch);
+
+/// Fills in the same messages as `shard.append_new` takes them: each room once in order and how many
+/// messages it gets, then for each message its room's position, its place there, and the six arrays.
+void parameters_fill_new(struct parameters *parameters, const struct rooms *rooms, int batch);
 
 /// Fills in one message as six values.
 void parameters_fill_row(struct parameters *parameters, const struct rooms *rooms);

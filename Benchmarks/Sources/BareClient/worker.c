@@ -43,6 +43,7 @@ static void fill(
     struct parameters *parameters, const struct rooms *rooms, const struct options *options) {
     switch (options->kind) {
         case kind_append: parameters_fill_batch(parameters, rooms, options->batch); break;
+        case kind_new: parameters_fill_new(parameters, rooms, options->batch); break;
         case kind_row: parameters_fill_row(parameters, rooms); break;
         case kind_page: parameters_fill_page(parameters, rooms, options->batch); break;
     }
@@ -56,6 +57,9 @@ static uint64_t check(
     int rows = PQntuples(result);
     switch (options->kind) {
         case kind_row: return 1;
+        case kind_new:
+            if (rows != 1 || PQgetisnull(result, 0, 0)) fail(connection, "not stored");
+            return (uint64_t)options->batch;
         case kind_page:
             if (rows != options->batch) fail(connection, "a page is not full");
             return (uint64_t)rows;

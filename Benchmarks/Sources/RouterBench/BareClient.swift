@@ -21,7 +21,7 @@ struct Run: Codable, Sendable {
 /// The rival: a program of nothing but C and libpq, in its own process.
 struct BareClient {
     enum Kind: String {
-        case append, row, page
+        case append, new, row, page
     }
 
     var kind: Kind

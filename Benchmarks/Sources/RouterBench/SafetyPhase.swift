@@ -10,13 +10,17 @@ struct SafetyPhase {
         var runs: [String: [Run]] = [:]
         for round in 0..<stage.plan.rounds {
             for variant in ScratchSchema.variants {
-                let run = try stage.append(stage.one, sql: variant.sql, batch: batch)
+                let run = try stage.append(
+                    stage.one, variant.kind, sql: variant.sql, batch: batch)
                 runs[variant.name, default: []].append(run)
                 report.note("safety", variant.name, round: round, run)
             }
         }
         let plain = (runs["plain"] ?? []).map(\.serverCPUPerMillion)
-        let names = ["ownership": "+ ownership", "seq": "+ seq", "all": "append_messages"]
+        let names = [
+            "ownership": "+ ownership", "seq": "+ seq", "all": "append_messages",
+            "new": "append_new",
+        ]
         for variant in ScratchSchema.variants.dropFirst() {
             report.compare(
                 "3 server CPU: \(names[variant.name] ?? variant.name), plain batch",

@@ -13,10 +13,13 @@ enum ScratchSchema {
         from shard.append_messages($1, $2, $3, $4, $5, $6)
         """
 
+    /// What the router sends for messages that are new.
+    static let newSQL = "select shard.append_new($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+
     /// The variants of a batch, from no promise to all of them.
-    static let variants: [(name: String, sql: String)] = [
+    static let variants: [(name: String, kind: BareClient.Kind, sql: String)] = [
         (
-            "plain",
+            "plain", .append,
             """
             insert into bench.plain (room_id, id, author, sent_at, received_at, body)
             select * from unnest(
@@ -24,9 +27,9 @@ enum ScratchSchema {
                 $6::text[])
             """
         ),
-        ("ownership", "select outcome, seq from bench.append_owned($1, $2, $3, $4, $5, $6)"),
-        ("seq", "select outcome, seq from bench.append_numbered($1, $2, $3, $4, $5, $6)"),
-        ("all", appendSQL),
+        ("ownership", .append, "select outcome, seq from bench.append_owned($1, $2, $3, $4, $5, $6)"),
+        ("seq", .append, "select outcome, seq from bench.append_numbered($1, $2, $3, $4, $5, $6)"),
+        ("all", .append, appendSQL), ("new", .new, newSQL),
     ]
 
     /// What the router reads for a page, without the proof of ownership.

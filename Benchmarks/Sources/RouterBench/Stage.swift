@@ -30,10 +30,11 @@ struct Stage: Sendable {
 
     /// The bare client with the router's own statement, connections and batches.
     func append(
-        _ cluster: BenchCluster, sql: String = ScratchSchema.appendSQL, batch: Double
+        _ cluster: BenchCluster, _ kind: BareClient.Kind = .new,
+        sql: String = ScratchSchema.newSQL, batch: Double
     ) throws -> Run {
         try BareClient(
-            kind: .append, places: cluster.shards.map(\.connectionString), sql: sql,
+            kind: kind, places: cluster.shards.map(\.connectionString), sql: sql,
             connections: RouterLimits().lanes, batch: max(1, Int(batch.rounded())),
             roomSQL: ScratchSchema.roomSQL
         ).run(plan, watching: cluster)

@@ -7,7 +7,7 @@ struct WritePhase {
 
     func run(_ report: inout Report) async throws {
         for cluster in [stage.one, stage.two] {
-            for callers in [64, 256] { try await run(cluster, callers, &report) }
+            for callers in [64, 256, 1_024] { try await run(cluster, callers, &report) }
         }
     }
 

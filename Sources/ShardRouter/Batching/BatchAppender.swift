@@ -81,19 +81,22 @@ struct BatchAppender {
         return outcomes
     }
 
-    /// The heads of the rooms before the batch; nil when it needs the long way: a room is new or
-    /// elsewhere, or a message was stored before.
+    /// The heads of the rooms before the batch, sent the short way; nil when it needs the long way: a
+    /// room is new or elsewhere, or a message was stored before.
     private func sendNew(
         _ columns: BatchColumns, _ connection: PostgresConnection,
         deadline: ContinuousClock.Instant
     ) async throws(PostgresError) -> [Int64]? {
         let rows: Rows
+        let isSingle = columns.entries.count == 1
         do throws(PostgresError) {
-            rows = try await connection.query(columns.shortStatement, deadline: deadline)
+            rows = try await connection.query(
+                isSingle ? columns.singleStatement : columns.shortStatement, deadline: deadline)
         } catch {
             guard error.sqlState == "23505" else { throw error }
             return nil
         }
+        if isSingle { return try rows[0].get(0, as: Int64?.self).map { [$0 - 1] } }
         let heads = try rows[0].get(0, as: [Int64]?.self)
         guard heads == nil || heads?.count == columns.rooms.count else {
             throw .decoding(column: "append_new", reason: "it gives one head for each room")

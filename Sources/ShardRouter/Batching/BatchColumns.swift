@@ -51,6 +51,17 @@ struct BatchColumns {
             [rooms, counts, roomOf, places] + messageColumns)
     }
 
+    /// Calls `shard.append_one` with the only message.
+    var singleStatement: Statement {
+        let message = entries[entries.startIndex].message
+        return Statement(
+            "select shard.append_one($1, $2, $3, $4, $5, $6)",
+            [
+                message.room.text, message.id, message.author, message.sentAt, message.receivedAt,
+                message.text,
+            ])
+    }
+
     /// Calls `shard.append_messages`.
     var longStatement: Statement {
         Statement(

@@ -6,6 +6,11 @@ public struct RouterLimits: Sendable {
     public var batchBytes = 192 * 1_024
     /// Batches of one shard on their way at once: one commits while the next is built.
     public var lanes = 2
+    /// So many messages must wait before another lane is used beside one that is on its way: fewer
+    /// are cheaper in the batch after it, which begins in less than a millisecond.
+    public var laneRows = 32
+    /// Unless that one is on its way for so long: it may wait for a lock of one of its rooms.
+    public var laneDelay = Duration.milliseconds(10)
     /// Messages of one shard that wait or are on their way. A full queue refuses at once.
     public var queuedRows = 20_000
     /// Texts of one shard that wait or are on their way, in bytes.

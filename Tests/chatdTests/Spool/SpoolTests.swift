@@ -138,6 +138,34 @@ extension Spool {
         #expect(spool.holds(.lobby), "what waits for the disk counts")
     }
 
+    @Test(.enabled(if: getuid() == 0, "only root can make a disk"))
+    func `a full disk refuses, and harms nothing that is kept`() async throws {
+        let disk = try TemporaryDisk(megabytes: 2)
+        let spool = try await Spool.open(
+            disk.folder.appending(path: "spool").path(), factory: NOOPMetricsHandler.instance,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        try await spool.whileRunning {
+            for number in 1...20 { #expect(await spool.add(message(number)) == nil) }
+            try disk.fill()
+            var refusal: OverflowError?
+            var number = 20
+            while refusal == nil {
+                number += 1
+                refusal = await spool.add(message(number))
+            }
+            guard case .unusable = refusal else {
+                Issue.record("\(String(describing: refusal))")
+                return
+            }
+            #expect(spool.load.rows == number - 1)
+
+            try disk.free()
+
+            #expect(await spool.add(message(number)) == nil)
+            #expect(spool.load.rows == number)
+        }
+    }
+
     @Test func `a second one cannot have the same folder`() async throws {
         let spool = try await Spool.open(folder)
 

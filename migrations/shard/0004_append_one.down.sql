@@ -1,0 +1,1 @@
+drop function shard.append_one(text, uuid, text, timestamptz, timestamptz, text);
