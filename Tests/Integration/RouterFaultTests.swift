@@ -17,7 +17,7 @@ import Testing
             let (server, proxy) = (cluster.servers[0], cluster.proxies[0])
             switch self {
             case .stopped: server.kill()  // pg_ctl stop -m immediate
-            case .crashed: server.crash()
+            case .crashed: try server.crash()
             case .frozen: server.freeze()
             case .unreachable: proxy.set(.silence)
             case .refusing:
@@ -137,27 +137,32 @@ import Testing
         let operatorConnection = try await cluster.operatorConnection(shard: 1)
         defer { operatorConnection.close() }
         let guest = try ConnectionSettings(
-            "host=127.0.0.1 port=\(cluster.servers[0].port) user=chatd dbname=postgres")
+            "host=127.0.0.1 port=\(cluster.servers[0].port) user=guest dbname=postgres")
+        func run(_ sql: String) async throws {
+            _ = try await operatorConnection.query(sql, deadline: .now + .seconds(20))
+        }
+        try await run("create role guest login")
 
         try await Traffic.run(on: cluster) { traffic in
             try await traffic.progress(1)
+            // The router is kept out until the guests have taken every place.
+            try await run("alter role chatd connection limit 0")
+            try await run(
+                """
+                select pg_terminate_backend(pid, 5000) from pg_stat_activity
+                where usename = 'chatd'
+                """)
             var guests: [PostgresConnection] = []
-            while traffic.failures(1).isEmpty {
-                _ = try await operatorConnection.query(
-                    """
-                    select pg_terminate_backend(pid, 1000) from pg_stat_activity
-                    where application_name = 'shardrouter'
-                    """, deadline: .now + .seconds(20))
-                do throws(PostgresError) {
-                    while guests.count < 12 {
-                        guests.append(
-                            try await PostgresConnection.connect(
-                                guest, deadline: .now + .seconds(5)))
-                    }
-                } catch {
-                    continue  // All are taken now, by guests or by the router.
+            do throws(PostgresError) {
+                while guests.count < 12 {
+                    guests.append(
+                        try await PostgresConnection.connect(guest, deadline: .now + .seconds(5)))
                 }
+            } catch {
+                #expect("\(error)".contains("remaining connection slots"))
             }
+            try await run("alter role chatd connection limit -1")
+            try await traffic.failure(1)
             try await traffic.progress(2, by: 100)
             guests.forEach { $0.close() }
             try await traffic.progress(1)
@@ -181,7 +186,7 @@ import Testing
 
         try await Traffic.run(on: cluster, servers: [standby, cluster.servers[1]]) { traffic in
             try await traffic.progress(1)
-            primary.crash()
+            try primary.crash()
             try standby.promote()
             try await traffic.progress(1)
 

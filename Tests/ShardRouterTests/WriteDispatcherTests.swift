@@ -224,31 +224,36 @@ import Testing
         #expect(outcomes["patient"] == .success(.queued))
     }
 
-    @Test func `an idle shard gets a message at once, a busy one collects for the next batch`() async {
+    @Test func `an idle shard gets a message at once, a busy one collects`() async {
         var limits = RouterLimits()
         limits.laneRows = 3
         limits.laneDelay = .seconds(1_000)
         let dispatcher = WriteDispatcher(limits: limits)
+        let (batches, news) = AsyncStream<[String]>.makeStream()
 
         await withDiscardingTaskGroup { group in
             offer(dispatcher, [("a", "1")], mayOverflow: false, &group)
             let first = await dispatcher.nextBatch(for: lanes[0])
-            let second = Mutex<[String]?>(nil)
             group.addImmediateTask { [lanes] in
-                let batch = await dispatcher.nextBatch(for: lanes[1])
-                second.withLock { $0 = batch?.entries.map(\.message.text) }
+                while let batch = await dispatcher.nextBatch(for: lanes[1]) {
+                    news.yield(batch.entries.map(\.message.text))
+                    batch.entries.forEach { $0.resolve(.failure(.stopped)) }
+                    finish(dispatcher, batch, lane: 1)
+                }
+                news.finish()
             }
+            var next = batches.makeAsyncIterator()
             offer(dispatcher, [("b", "2"), ("c", "3")], mayOverflow: false, &group)
-            #expect(second.withLock { $0 } == nil)
             dispatcher.sweep(now: .now) { _ in one }
-            #expect(second.withLock { $0 } == nil)
+            offer(dispatcher, [("d", "4")], mayOverflow: false, &group)
+            #expect(await next.next() == ["2", "3", "4"], "three are worth a lane of their own")
 
-            finish(dispatcher, first)
-
-            let next = await dispatcher.nextBatch(for: lanes[0])
-            #expect((next?.entries ?? []).map(\.message.text) == ["2", "3"])
-            offer(dispatcher, [("d", "4"), ("e", "5"), ("f", "6")], mayOverflow: false, &group)
-            dispatcher.abandon()
+            offer(dispatcher, [("e", "5")], mayOverflow: false, &group)
+            first?.entries.forEach { $0.resolve(.failure(.stopped)) }
+            finish(dispatcher, first)  // Its lane would look for more now; the other one does.
+            dispatcher.sweep(now: .now) { _ in one }
+            #expect(await next.next() == ["5"], "the shard is idle")
+            dispatcher.stop()
         }
     }
 
@@ -403,7 +408,7 @@ import Testing
         #expect(retryAfter > .seconds(4) && retryAfter < .seconds(6), "100 rows, 10 a second")
     }
 
-    private func finish(_ dispatcher: WriteDispatcher, _ batch: WriteBatch?) {
+    private func finish(_ dispatcher: WriteDispatcher, _ batch: WriteBatch?, lane: Int = 0) {
         guard let batch else { return }
         let verdicts = batch.runs.map { run in
             let entries = batch.entries[run.range]
@@ -411,6 +416,6 @@ import Testing
                 unsettled: [], settledRows: entries.count,
                 settledBytes: entries.reduce(0) { $0 + $1.bytes }, next: .here)
         }
-        dispatcher.finish(lanes[0], batch, verdicts)
+        dispatcher.finish(lanes[lane], batch, verdicts)
     }
 }

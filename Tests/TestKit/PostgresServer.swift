@@ -123,10 +123,13 @@ public final class PostgresServer: Sendable {
 
     /// Ends the server as the kernel does when memory is short: its main process is killed, the
     /// others notice. Returns when all are gone.
-    public func crash() {
+    public func crash() throws {
+        pause()  // Nothing is born from here on.
         let children = children
         end(SIGKILL)
         children.forEach { PostgresServer.waitUntilGone($0) }
+        // A dead process that nobody has taken notice of still counts as one that runs.
+        try FileManager.default.removeItem(at: folder.appending(path: "postmaster.pid"))
     }
 
     /// All processes of the server stand still until ``thaw()``: what is open does not answer, what

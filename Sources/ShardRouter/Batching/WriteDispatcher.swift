@@ -149,7 +149,8 @@ final class WriteDispatcher: Sendable {
             if isOver || Task.isCancelled { return nil }
             await withUnsafeContinuation { (continuation: Sleeper) in
                 let mustGoOn = state.withLock { state in
-                    if shouldBegin(lane.shard, .now, state) || Task.isCancelled || isDrained(state) {
+                    if shouldBegin(lane.shard, .now, state) || Task.isCancelled || isDrained(state)
+                    {
                         return true
                     }
                     state.lanes[lane.shard, default: Lanes()].idle.append(continuation)

@@ -49,8 +49,9 @@ final class RouterMetrics: Sendable {
     }
 }
 
-/// What is counted and measured for one shard.
-struct ShardMetrics: Sendable {
+/// What is counted and measured for one shard. A class: it is looked up for every message, and one
+/// reference is counted then, not one for each handle.
+final class ShardMetrics: Sendable {
     /// Messages that wait or are on their way, and their bytes.
     let queueRows: Meter
     let queueBytes: Meter
