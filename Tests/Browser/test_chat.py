@@ -127,6 +127,32 @@ async def test_what_is_written_while_the_server_is_away_is_stored_when_it_is_bac
     await picture(ada, "back-again")
 
 
+async def test_what_is_written_while_the_shard_is_away_is_safe_and_seen_later(
+    open_page, room, cluster, picture
+):
+    ada, bo = await enter(open_page, room, "ada"), await enter(open_page, room, "bo")
+    await write(bo, "before")
+    await expect(bubble(ada, "before")).to_be_visible()
+    shard = cluster.owner(room)
+
+    await asyncio.to_thread(cluster.kill, shard)
+    try:
+        for text in ("one", "two"):
+            await write(ada, text)
+            await expect(bubble(ada, text)).to_have_attribute("data-state", "queued")
+        await picture(ada, "queued")
+        await expect(bubble(bo, "one")).to_have_count(0)
+    finally:
+        await asyncio.to_thread(cluster.start)
+
+    for page in (ada, bo):
+        for text in ("one", "two"):
+            await expect(bubble(page, text)).to_have_attribute("data-state", "stored")
+    lists = [await page.evaluate(LIST) for page in (ada, bo)]
+    assert lists[0] == lists[1]
+    assert [(row[0], row[3]) for row in lists[0]] == [("1", "before"), ("2", "one"), ("3", "two")]
+
+
 async def test_a_closed_tab_sends_its_outbox_when_it_is_opened_again(open_page, room, server):
     ada = await enter(open_page, room, "ada")
     await asyncio.to_thread(server.kill)

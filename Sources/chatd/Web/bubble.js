@@ -6,6 +6,7 @@ import { clockTime, dayName, isSameDay, wholeTime } from "./dates.js";
 const GROUP_MILLISECONDS = 5 * 60 * 1_000;
 const STATES = {
   sending: { sign: "◌", label: "sending" },
+  queued: { sign: "◔", label: "safe, the others see it soon" },
   stored: { sign: "✓", label: "stored" },
   failed: { sign: "!", label: "failed" },
 };

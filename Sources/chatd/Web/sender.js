@@ -55,8 +55,12 @@ export class Sender {
 
   acknowledged({ id, level, seq }, upTo) {
     const entry = this.#outbox.get(id);
-    if (level !== "stored") this.#outbox.queue(id);
-    else if (entry) this.#stored(entry, seq, upTo);
+    if (level === "stored") {
+      if (entry) this.#stored(entry, seq, upTo);
+    } else if (entry) {
+      this.#outbox.queue(id);
+      this.#link.changed({ ...entry, state: "queued" });
+    }
     this.#landed(id);
   }
 
