@@ -47,6 +47,11 @@ extension PostgresConnection {
         guard let sync = try await nextResult(&progress), sync.status == PGRES_PIPELINE_SYNC
         else { throw lost("the answer has no end") }
         if let failure { throw translated(failure, progress) }
+        // A commit that is cancelled while it waits for a synchronous standby succeeds with a warning
+        // and is not on the standby: to be repeated, not to be relied on.
+        if progress.earlyEnd != nil {
+            throw .connectionLost(reason: "it ended while it was cancelled", mayHaveRun: true)
+        }
         precondition(rows.count == statements.count, "each statement has an answer")
         return rows
     }

@@ -147,7 +147,8 @@ async def test_what_is_written_while_the_shard_is_away_is_safe_and_seen_later(
 
     for page in (ada, bo):
         for text in ("one", "two"):
-            await expect(bubble(page, text)).to_have_attribute("data-state", "stored")
+            await expect(bubble(page, text)).to_have_attribute(
+                "data-state", "stored", timeout=20_000)
     lists = [await page.evaluate(LIST) for page in (ada, bo)]
     assert lists[0] == lists[1]
     assert [(row[0], row[3]) for row in lists[0]] == [("1", "before"), ("2", "one"), ("3", "two")]

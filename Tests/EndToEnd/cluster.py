@@ -127,6 +127,16 @@ class Cluster:
         os.kill(server["pid"], signal.SIGKILL if name == "redis" else signal.SIGQUIT)
         wait_until(lambda: not is_alive(server["pid"]), 20, f"{name} ends")
 
+    def freeze(self, name, signal_number=signal.SIGSTOP):
+        """All processes of a server stand still until `thaw`."""
+        [server] = [one for one in self.dev("status")["servers"] if one["name"] == name]
+        children = Path(f"/proc/{server['pid']}/task/{server['pid']}/children").read_text()
+        for pid in [server["pid"], *map(int, children.split())]:
+            os.kill(pid, signal_number)
+
+    def thaw(self, name):
+        self.freeze(name, signal.SIGCONT)
+
     # What is stored
 
     @property

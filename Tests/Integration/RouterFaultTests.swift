@@ -194,6 +194,81 @@ import Testing
         }
     }
 
+    @Test func `a commit that its synchronous standby does not have is not acknowledged`()
+        async throws
+    {
+        let cluster = try await TestCluster.start(shards: 1)
+        let standby = try PostgresServer.start(asStandbyOf: cluster.servers[0])
+
+        try await Traffic.run(on: cluster) { traffic in
+            try await traffic.progress(1)
+            standby.freeze()
+            try await traffic.failure(1)
+            try await traffic.failure(1)
+            let stored = traffic.stored(1)
+            try await traffic.failure(1)
+            #expect(traffic.stored(1) == stored, "only this server had it")
+            standby.thaw()
+            try await traffic.progress(1)
+        }
+    }
+
+    @Test(arguments: ["40P01", "40001", "55P03"])
+    func `conflicts with other transactions are repeated by the router`(sqlState: String)
+        async throws
+    {
+        let cluster = try await TestCluster.start(shards: 1)
+        _ = try await cluster.rows(shard: 1, "create sequence public.attempts")
+        _ = try await cluster.rows(
+            shard: 1,
+            """
+            create function public.conflict() returns trigger language plpgsql
+            security definer as $$
+            begin
+                if nextval('public.attempts') % 7 < 3 then
+                    raise exception 'in the way' using errcode = '\(sqlState)';
+                end if;
+                return new;
+            end
+            $$
+            """)
+        _ = try await cluster.rows(
+            shard: 1,
+            """
+            create trigger conflict before insert on public.messages
+            for each row execute function public.conflict()
+            """)
+
+        try await Traffic.run(on: cluster, roomsPerShard: 2) { traffic in
+            try await traffic.progress(1)
+
+            #expect(traffic.failures(1).isEmpty, "\(traffic.failures(1))")
+        }
+    }
+
+    @Test func `a full queue refuses at once and says when to come back`() async throws {
+        let cluster = try await TestCluster.start(shards: 1)
+        var limits = RouterLimits()
+        limits.queuedRows = 10
+        let blocker = try await cluster.operatorConnection(shard: 1)
+        defer { blocker.close() }
+
+        try await Traffic.run(on: cluster, roomsPerShard: 20, limits: limits) { traffic in
+            try await traffic.progress(1)
+            try await blocker.script(
+                "begin; lock table public.messages in access exclusive mode",
+                deadline: .now + .seconds(20))
+            try await traffic.eventually("the queue is full") {
+                traffic.failures(1).contains {
+                    guard case .overloaded(_, let retryAfter) = $0 else { return false }
+                    return retryAfter > .zero
+                }
+            }
+            try await blocker.script("rollback", deadline: .now + .seconds(20))
+            try await traffic.progress(1)
+        }
+    }
+
     @Test func `want of a right is the shard's fault, and no message is refused for it`()
         async throws
     {

@@ -138,8 +138,10 @@ extension PostgresError {
         switch self {
         case .badParameter: true
         case .server(let error):
-            // Data exceptions, violated constraints, and rows beyond the server's own limits.
+            // Data exceptions, violated constraints, rows beyond the server's own limits, and what a
+            // trigger of the application refuses by RAISE EXCEPTION.
             ["22", "23", "54"].contains(String(error.sqlState.prefix(2)))
+                || error.sqlState == "P0001"
         case .badConnectionString, .connectionFailed, .connectionLost, .deadlineExceeded,
             .cancelled, .decoding:
             false

@@ -45,9 +45,20 @@ struct WriteCircuit {
         case .closed:
             return .allowed
         case .open(let until), .trial(let until):
-            guard now >= until else { return .refused(retryAfter: until - now) }
+            guard now >= until else {
+                // The outcome of a trial is mostly known at once, whatever it may take.
+                let longest = isTrial ? limits.firstPause : until - now
+                return .refused(retryAfter: min(until - now, longest))
+            }
             phase = .trial(until: now + limits.trial)
             return .allowed
+        }
+    }
+
+    private var isTrial: Bool {
+        switch phase {
+        case .closed, .open: false
+        case .trial: true
         }
     }
 

@@ -3,8 +3,8 @@ import Synchronization
 
 /// Holds the waiting messages and hands batches to the lanes that ask for them.
 ///
-/// There is no timer in the way of a message: an idle lane takes a single one at once, and while
-/// all lanes of a shard are busy the next batch collects.
+/// There is no timer in the way of a message: an idle shard gets a single one at once. While a batch
+/// is on its way the next one collects; another lane begins beside it when enough wait.
 ///
 /// Every message that may go to the overflow goes there under the lock that also orders the queue,
 /// so the order of a room is one order, wherever its messages wait.

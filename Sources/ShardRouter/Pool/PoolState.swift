@@ -165,8 +165,11 @@ struct PoolState {
     /// Time has passed.
     mutating func tick(now: Instant) -> [Action] {
         var actions: [Action] = []
+        // Where nobody has a connection the wait was for the server, not for other callers.
+        let isAway = leased.isEmpty && resetting.isEmpty
         for waiter in waiters where waiter.deadline <= now {
-            actions.append(.refuse(ticket: waiter.ticket, .late))
+            actions.append(
+                .refuse(ticket: waiter.ticket, isAway ? .away(retryAfter: .zero) : .late))
         }
         if !actions.isEmpty { waiters.removeAll { $0.deadline <= now } }
         // The longest unused ones are first.

@@ -77,7 +77,12 @@ struct ShardConnector: Sendable {
             let answers = try await connection.pipeline(
                 [
                     Statement("select cluster_id, shard_id from shard.identity"),
-                    Statement("select coalesce(max(version), 0) from shard.migrations"),
+                    // Applications number theirs from 1001.
+                    Statement(
+                        """
+                        select coalesce(max(version), 0) from shard.migrations
+                        where version < 1000
+                        """),
                 ], deadline: deadline)
             if let row = answers[0].first {
                 identity = (try row.get(0), try row.get(1))

@@ -7,6 +7,12 @@ struct HistoryQuery: Sendable {
     let after: Int64?
     let limit: Int
 
+    /// The places of the columns in ``statement``: looking a name up costs more than reading a value.
+    private enum Column {
+        static let (head, seq, id, author) = (3, 4, 5, 6)
+        static let (sentAt, receivedAt, body) = (7, 8, 9)
+    }
+
     private static let columns = """
         select s.state, s.moved_to, s.epoch, coalesce(r.head, 0) as head,
             m.seq, m.id, m.author, m.sent_at, m.received_at, m.body
@@ -40,14 +46,15 @@ struct HistoryQuery: Sendable {
     func page(_ rows: Rows) throws(PostgresError) -> OwnerAnswer<HistoryPage> {
         let answer = try SlotAnswer(rows)
         guard answer.state == "active" else { return .elsewhere(answer) }
-        let head: Int64 = try rows[0].get("head")
+        let head: Int64 = try rows[0].get(Column.head)
         var messages: [StoredMessage] = []
+        messages.reserveCapacity(rows.count)
         for row in rows {
-            guard let seq: Int64 = try row.get("seq", as: Int64?.self) else { continue }
+            guard let seq: Int64 = try row.get(Column.seq, as: Int64?.self) else { continue }
             let message = Message(
-                id: try row.get("id"), room: room, author: try row.get("author"),
-                sentAt: try row.get("sent_at"), receivedAt: try row.get("received_at"),
-                text: try row.get("body"))
+                id: try row.get(Column.id), room: room, author: try row.get(Column.author),
+                sentAt: try row.get(Column.sentAt), receivedAt: try row.get(Column.receivedAt),
+                text: try row.get(Column.body))
             messages.append(StoredMessage(message: message, seq: seq))
         }
         let isComplete =

@@ -121,7 +121,8 @@ struct SpoolDrain: SpoolSubcommand, AsyncParsableCommand {
             throw ExitCode(error.exitCode)
         } catch let error as RouterStartError {
             Chatd.complain("\(error)")
-            throw ExitCode(1)
+            guard case .noShardReachable = error else { throw ExitCode(1) }
+            throw ExitCode(3)  // Everything still waits.
         }
         let after = try report(folder)
         if !json { print("stored     \(stored)") }

@@ -77,7 +77,12 @@ final class SpoolDisk: @unchecked Sendable {
         case .lostFile(let reason): try replace(nil, reason)
         case .brokenLog(let reason):
             // SQLite goes on with what is before the break; the rest is in the copy alone.
-            onDamage(SpoolDamage(reason: reason, place: try folder.copyAside()))
+            let place = try folder.copyAside()
+            try folder.markRead(place)
+            onDamage(SpoolDamage(reason: reason, place: place))
+            let file = try open()
+            try file.emptyLog()
+            return file
         }
         do throws(SpoolError) {
             return try open()
@@ -93,8 +98,12 @@ final class SpoolDisk: @unchecked Sendable {
             let new = try SpoolFile(folder: folder.path, generation: generation)
             opened = new
             try new.prepare(for: cluster)
+            // Whatever a crash has left unread is read now; ids make a second time harmless.
+            for place in try folder.unread() {
+                try SpoolSalvage(place: place).copy(to: new)
+                try folder.markRead(place)
+            }
             if var damage = unreported {
-                try SpoolSalvage(place: damage.place).copy(to: new)
                 damage.next = (generation, try new.load())
                 onDamage(damage)
                 unreported = nil

@@ -143,6 +143,7 @@ struct SpoolDrainer: Service {
         // Only now: whoever hears of it and sends it again must get the answer of the shard.
         for (spooled, receipt) in done { onStored(spooled.message, receipt) }
         try await spool.refused(refused)
-        return refusal ?? .more
+        // Where some were stored the shard is back: the others were refused beside its first trial.
+        return done.isEmpty ? refusal ?? .more : .more
     }
 }

@@ -88,6 +88,15 @@ struct SpoolFile {
         }
     }
 
+    /// Copies the log back into the file and empties it.
+    func emptyLog() throws(SpoolError) {
+        try attempt {
+            try database.writeWithoutTransaction {
+                try $0.execute(sql: "pragma wal_checkpoint(truncate)")
+            }
+        }
+    }
+
     /// How much a commit waits for: 2 is FULL.
     var synchronous: Int {
         get throws(SpoolError) {
@@ -204,7 +213,7 @@ extension SpoolFile {
                     arguments: [room.text, limit]
                 ).map {
                     SpooledMessage(
-                        number: $0["number"], generation: generation,
+                        number: try $0.decode(forColumn: "number"), generation: generation,
                         message: try Self.message($0, folder: folder))
                 }
             }
@@ -260,14 +269,21 @@ extension SpoolFile {
     }
 
     static func message(_ row: GRDB.Row, folder: String) throws -> Message {
-        let data: Data = row["id"]
-        guard let id = UUID(data) else {
-            throw SpoolError.damaged(folder: folder, reason: "an id has \(data.count) bytes")
+        // A damaged row may hold anything: reading it by subscript would end the process.
+        do {
+            guard let id = UUID(try row.decode(Data.self, forColumn: "id")) else {
+                throw SpoolError.damaged(folder: folder, reason: "an id has not 16 bytes")
+            }
+            return Message(
+                id: id, room: RoomID(try row.decode(forColumn: "room")),
+                author: try row.decode(forColumn: "author"),
+                sentAt: Timestamp(microsecondsSince1970: try row.decode(forColumn: "sent_at")),
+                receivedAt: Timestamp(
+                    microsecondsSince1970: try row.decode(forColumn: "received_at")),
+                text: try row.decode(forColumn: "body"))
+        } catch let error as RowDecodingError {
+            throw SpoolError.damaged(folder: folder, reason: "\(error)")
         }
-        return Message(
-            id: id, room: RoomID(row["room"]), author: row["author"],
-            sentAt: Timestamp(microsecondsSince1970: row["sent_at"]),
-            receivedAt: Timestamp(microsecondsSince1970: row["received_at"]), text: row["body"])
     }
 }
 

@@ -75,8 +75,10 @@ final class SpoolFolder: @unchecked Sendable {
         let files = FileManager.default
         let file = SpoolFolder.file(in: path)
         guard let log = files.contents(atPath: file + "-wal"), !log.isEmpty else { return .sound }
-        let bytes = files.contents(atPath: file)?.count ?? 0
-        if bytes == 0 { return .lostFile(reason: "its file is gone, its log is there") }
+        var status = stat()
+        if stat(file, &status) != 0 || status.st_size == 0 {
+            return .lostFile(reason: "its file is gone, its log is there")
+        }
         return SpoolLog(Array(log)).damage.map { .brokenLog(reason: $0) } ?? .sound
     }
 
@@ -100,6 +102,24 @@ final class SpoolFolder: @unchecked Sendable {
             throw .unusable(folder: path, reason: "a damaged file cannot be set aside: \(error)")
         }
         return place
+    }
+
+    /// What was set aside and not read to the end.
+    func unread() throws(SpoolError) -> [String] {
+        do {
+            return try SpoolFolder.setAside(in: path).filter {
+                !FileManager.default.fileExists(atPath: $0 + "/read")
+            }
+        } catch {
+            throw .unusable(folder: path, reason: "\(error)")
+        }
+    }
+
+    /// Everything in `place` that can be used is in the file.
+    func markRead(_ place: String) throws(SpoolError) {
+        guard FileManager.default.createFile(atPath: place + "/read", contents: nil) else {
+            throw .unusable(folder: path, reason: "\(place) cannot be written to")
+        }
     }
 
     /// Removes the files; a copy of them is aside.

@@ -17,15 +17,25 @@ struct SpoolPlace: Sendable, Equatable {
             let names = try FileManager.default.contentsOfDirectory(atPath: parent)
             for name in names.sorted()
             where name.hasPrefix("spool-") && name != place.lastPathComponent {
-                let report = try SpoolReport(folder: parent + name)
-                guard report.rows > 0, report.heldBy == nil else { continue }
-                logger.warning(
-                    "messages wait in a spool that no server has; see 'chatd spool drain --help'",
-                    metadata: ["spool": "\(report.folder)", "count": "\(report.rows)"])
+                warn(parent + name, logger)
             }
         } catch {
             logger.warning(
                 "other spools cannot be looked at", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private func warn(_ other: String, _ logger: Logger) {
+        do throws(SpoolError) {
+            let report = try SpoolReport(folder: other)
+            guard report.rows > 0, report.heldBy == nil else { return }
+            logger.warning(
+                "messages wait in a spool that no server has; see 'chatd spool drain --help'",
+                metadata: ["spool": "\(other)", "count": "\(report.rows)"])
+        } catch {
+            logger.warning(
+                "a spool beside this one cannot be looked at",
+                metadata: ["spool": "\(other)", "error": "\(error)"])
         }
     }
 }

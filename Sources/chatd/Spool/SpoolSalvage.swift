@@ -8,17 +8,19 @@ struct SpoolSalvage {
     let place: String
     /// Messages that are read together, or one by one where that fails.
     private static let rows: Int64 = 128
-    /// So many numbers in a row without a message mean that none follows, where the file itself
-    /// cannot say how many there are.
-    private static let gap: Int64 = 10_000
+    /// So many numbers in a row without a message mean that none follows.
+    private static let gap: Int64 = 100_000
 
     /// Adds every message that can be read to `file`, in order.
     ///
     /// Some may have been stored by their shard before; storing them again changes nothing.
     func copy(to file: SpoolFile) throws(SpoolError) {
-        let scratch = place + "-reading"
+        let scratch = file.folder + "/reading"
         do {
-            // Opening a file changes it.
+            // Opening a file changes it. A copy that a crash has left is of no use.
+            if FileManager.default.fileExists(atPath: scratch) {
+                try FileManager.default.removeItem(atPath: scratch)
+            }
             try FileManager.default.copyItem(atPath: place, toPath: scratch)
         } catch {
             throw .unusable(folder: place, reason: "it cannot be copied: \(error)")
@@ -30,14 +32,26 @@ struct SpoolSalvage {
         } catch {
             return  // It is no database at all.
         }
+        // Messages of another cluster stay that: the server will not start with them.
+        if let cluster = cluster(damaged) { try file.bind(to: cluster) }
         try copy(damaged, to: file)
     }
 
+    private func cluster(_ damaged: DatabaseQueue) -> UUID? {
+        do {
+            return try damaged.read { try Data.fetchOne($0, sql: "select id from cluster") }
+                .flatMap { UUID($0) }
+        } catch {
+            return nil
+        }
+    }
+
     private func copy(_ damaged: DatabaseQueue, to file: SpoolFile) throws(SpoolError) {
-        let last = lastNumber(damaged)
-        var number: Int64 = 1
-        var lastFound: Int64 = 0
-        while number <= last ?? (lastFound + Self.gap) {
+        let last = number(damaged, "select seq from sqlite_sequence where name = 'waiting'")
+        let first = number(damaged, "select min(number) from waiting") ?? 1
+        var number = first
+        var lastFound = first
+        while number <= min(last ?? .max, lastFound + Self.gap) {
             var found = messages(damaged, number..<number + Self.rows)
             if found == nil {
                 found = (number..<number + Self.rows).flatMap {
@@ -52,13 +66,10 @@ struct SpoolSalvage {
         }
     }
 
-    /// The highest number that was given; nil where that cannot be read.
-    private func lastNumber(_ damaged: DatabaseQueue) -> Int64? {
+    /// What `sql` answers; nil where that cannot be read.
+    private func number(_ damaged: DatabaseQueue, _ sql: String) -> Int64? {
         do {
-            return try damaged.read {
-                try Int64.fetchOne(
-                    $0, sql: "select seq from sqlite_sequence where name = 'waiting'")
-            }
+            return try damaged.read { try Int64.fetchOne($0, sql: sql) }
         } catch {
             return nil
         }

@@ -85,7 +85,8 @@ final class Traffic: Sendable {
         ledger.withLock { $0.failures[ShardID(shard)] ?? [] }
     }
 
-    private func stored(_ shard: Int) -> Int { ledger.withLock { $0.stored[ShardID(shard)] ?? 0 } }
+    /// Messages of `shard` that were acknowledged.
+    func stored(_ shard: Int) -> Int { ledger.withLock { $0.stored[ShardID(shard)] ?? 0 } }
 
     /// A room of `shard`.
     func room(on shard: Int, _ prefix: String = "own") -> RoomID {
