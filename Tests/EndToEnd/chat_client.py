@@ -109,7 +109,9 @@ class Socket:
                             self._taken.add(index)
                             return self.frames[index]
                         if self._reader.done() or self.close_code is not None:
-                            raise AssertionError(f"closed with {self.close_code}, no {type} {fields}")
+                            raise AssertionError(
+                                f"closed with {self.close_code}, no {type} {fields}; errors: "
+                                f"{self.of_type('error')}; acks: {self.of_type('ack')}")
                         await self._news.wait()
             except TimeoutError:
                 raise AssertionError(
