@@ -88,7 +88,9 @@ public actor PostgresConnection {
     /// Runs statements in one round trip, as one transaction unless they say otherwise.
     ///
     /// - Throws: the first failure; ``ServerError/statementIndex`` tells whose it is. Then nothing
-    ///   of the pipeline has happened, unless it had its own COMMIT before.
+    ///   of the pipeline has happened, unless it had its own COMMIT before. What comes to its end
+    ///   while it is being cancelled throws `connectionLost`, with `mayHaveRun` set: a commit that
+    ///   was cancelled while it waited for a synchronous standby succeeds all the same.
     public func pipeline(
         _ statements: [Statement], deadline: ContinuousClock.Instant
     ) async throws(PostgresError) -> [Rows] {

@@ -219,7 +219,9 @@ import Testing
                 _ = try await connection.query(
                     "select pg_sleep(0.002)", deadline: .now + .milliseconds(2))
             } catch {
-                #expect(error == .deadlineExceeded)
+                // It was cancelled, or came to its end while it was: then nothing is promised.
+                let isKnown = error == .deadlineExceeded
+                #expect(isKnown || error.repeatability == .unknownOutcome, "\(error)")
             }
             #expect(try await connection.query("select 1", deadline: soon).count == 1)
         }

@@ -200,7 +200,7 @@ private enum Golden {
         router_batch_rows_bucket{le="+Inf"} 1
         router_batch_rows_sum 3
         router_batch_rows_count 1
-        # HELP router_queue_rows Writes that wait for a batch.
+        # HELP router_queue_rows Writes that wait for a shard or are on their way.
         # TYPE router_queue_rows gauge
         router_queue_rows{shard="shard-1"} 7
         # HELP router_read_seconds Time to read from a shard.
