@@ -5,6 +5,7 @@ import json
 import os
 import random
 import subprocess
+import urllib.request
 
 import pytest
 from websockets.exceptions import WebSocketException
@@ -34,6 +35,14 @@ def status(server):
     process = spool_command(server, "status", "--json")
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout)
+
+
+def metrics(server):
+    """`{line without its value: value}` of `/metrics`."""
+    with urllib.request.urlopen(server.url + "/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    samples = [line.rsplit(" ", 1) for line in lines if not line.startswith("#")]
+    return {name: float(value) for name, value in samples}
 
 
 async def queue(socket, texts):
@@ -68,6 +77,10 @@ async def test_messages_are_queued_while_their_shard_is_away_and_stored_in_order
         assert (report["rows"], report["rooms"]) == (15, 1)
         assert report["heldBy"] == spooled.process.pid
         assert "away" not in json.dumps(report), "a text was shown"
+        measured = metrics(spooled)
+        assert measured["chatd_spool_taken_total"] == 15
+        assert measured["chatd_spool_pending_rows"] == 15
+        assert measured[f'router_circuit_open{{shard="{shard}"}}'] == 1
     finally:
         cluster.start() if how == "killed" else cluster.thaw(shard)
 
@@ -80,6 +93,10 @@ async def test_messages_are_queued_while_their_shard_is_away_and_stored_in_order
     assert (await ada.expect("ack", id=ids[5], level="stored"))["seq"] == 7
     cluster.assert_stored_once(room, {one: seq for seq, one in enumerate([first["id"], *ids], 1)})
     wait_until(lambda: status(spooled)["rows"] == 0, 10, "the spool is empty")
+    measured = metrics(spooled)
+    assert measured["chatd_spool_drained_total"] == 15
+    assert measured["chatd_spool_pending_rows"] == 0
+    assert measured[f'router_circuit_open{{shard="{shard}"}}'] == 0
     await ada.close()
     await bo.close()
 
