@@ -1,0 +1,16 @@
+drop function shard.move_reopen(bigint, integer[]);
+drop function shard.move_bar(bigint, integer[]);
+drop function shard.move_lift(bigint, integer[], integer);
+drop function shard.move_raise(bigint, integer[], integer);
+drop function shard.move_release(bigint, integer[], bigint[], integer);
+drop function shard.move_unsubscribe(text);
+drop function shard.move_activate(bigint, integer[], bigint[], integer, text);
+drop function shard.writers();
+drop function shard.move_fence(bigint, integer[], bigint[], integer, integer);
+drop function shard.move_hold(bigint, integer[], text);
+drop function shard.move_import(bigint, integer[]);
+drop function shard.move_prepare(bigint, integer[]);
+drop function shard.move_expect(integer, integer[], text);
+drop function shard.move_begin(integer[]);
+drop table shard.move_probes, shard.move_marks;
+alter table shard.slots drop column fenced_at;
