@@ -20,7 +20,8 @@ import Testing
                 topology.slots(of: 1), from: topology.shards[0], to: topology.shards[1],
                 reason: "test")
             #expect(move.state == .done)
-            print("pause", move.pauseMilliseconds ?? -1, "lifts", move.lifts, "rows", move.rows ?? -1)
+            print(
+                "pause", move.pauseMilliseconds ?? -1, "lifts", move.lifts, "rows", move.rows ?? -1)
             try await traffic.progress(2)
         }
 

@@ -154,7 +154,8 @@ public struct MoveJournal: Sendable {
 
 /// What a runner notes beside the phase.
 struct MoveFields: Sendable {
-    var runner = "\(ProcessInfo.processInfo.hostName), process \(ProcessInfo.processInfo.processIdentifier)"
+    var runner =
+        "\(ProcessInfo.processInfo.hostName), process \(ProcessInfo.processInfo.processIdentifier)"
     var note: String?
     var rows: Int64?
     var bytes: Int64?

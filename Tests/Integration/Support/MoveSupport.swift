@@ -30,9 +30,12 @@ extension TestCluster {
                     (select count(*) from public.rooms r join shard.slots s
                         on s.slot = shard.slot_of(r.room_id) where s.state = 'none')
                 """)[0]
-            let names = ["slots", "publications", "subscriptions", "marks", "fences", "foreign rows"]
+            let names = [
+                "slots", "publications", "subscriptions", "marks", "fences", "foreign rows",
+            ]
             for (index, name) in names.enumerated() {
-                #expect(try row.get(index, as: Int.self) == 0, "\(name) are left at shard \(number)")
+                #expect(
+                    try row.get(index, as: Int.self) == 0, "\(name) are left at shard \(number)")
             }
         }
         let connection = try await catalogConnection()
