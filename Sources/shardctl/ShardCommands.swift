@@ -26,8 +26,10 @@ struct Init: AsyncParsableCommand {
 /// `shardctl shard …`
 struct ShardCommands: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "shard", abstract: "Adds and shows shards.",
-        subcommands: [Add.self, List.self, Show.self])
+        commandName: "shard", abstract: "Adds, shows, changes and removes shards.",
+        subcommands: [
+            Add.self, List.self, Show.self, Set.self, Drain.self, Remove.self,
+        ])
 
     struct Add: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
