@@ -21,6 +21,8 @@ enum ConnectionLimits {
 /// atomic.
 final class ConnectionHandle: @unchecked Sendable {
     let pointer: OpaquePointer
+    /// A descriptor of our own for the connection's socket, or -1: libpq closes its own as soon as the
+    /// server is gone, and then somebody else may get that number.
     let socket: Int32
     let isClosed = Atomic<Bool>(false)
     let isInTransaction = Atomic<Bool>(false)
@@ -33,11 +35,15 @@ final class ConnectionHandle: @unchecked Sendable {
 
     init(_ pointer: OpaquePointer) {
         self.pointer = pointer
-        socket = PQsocket(pointer)
+        let original = PQsocket(pointer)
+        socket = original < 0 ? -1 : fcntl(original, F_DUPFD_CLOEXEC, 0)
         isEncrypted = PQsslInUse(pointer) == 1
     }
 
-    deinit { PQfinish(pointer) }
+    deinit {
+        PQfinish(pointer)
+        if socket >= 0 { close(socket) }
+    }
 
     /// Whether the server has closed the socket, or has said something while nothing was asked,
     /// which is what it does before it closes it.
@@ -48,8 +54,8 @@ final class ConnectionHandle: @unchecked Sendable {
         return count == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
     }
 
-    /// Tells the server that nothing more comes. The descriptor itself stays until the last reference
-    /// goes: until then nobody else can get its number.
+    /// Tells the server that nothing more comes. Our descriptor stays until the last reference goes:
+    /// until then nobody else can get its number.
     func hangUp() { _ = shutdown(socket, Int32(SHUT_RDWR)) }
 
     var errorMessage: String { trimmed(String(cString: PQerrorMessage(pointer))) }
@@ -96,6 +102,9 @@ final class ConnectionHandle: @unchecked Sendable {
         let handle = ConnectionHandle(pointer)
         guard PQstatus(pointer) == CONNECTION_OK else {
             return .failure(.connectionFailed(reason: handle.errorMessage))
+        }
+        guard handle.socket >= 0 else {
+            return .failure(.connectionFailed(reason: "no file descriptor is free"))
         }
         _ = PQsetNoticeProcessor(pointer, { _, _ in }, nil)
         guard PQsetnonblocking(pointer, 1) == 0, PQenterPipelineMode(pointer) == 1 else {

@@ -14,6 +14,35 @@ import Testing
 
     private var soon: ContinuousClock.Instant { .now + .seconds(20) }
 
+    @Test func `closing a connection that the server has ended touches no other socket`()
+        async throws
+    {
+        let (ended, other) = (try await connect(), try await connect())
+        defer { other.close() }
+        let pid: Int = try await ended.query("select pg_backend_pid()", deadline: soon)[0].get(0)
+        _ = try await other.query(
+            "select pg_terminate_backend($1::int8::int4, 5000)", [pid], deadline: soon)
+        await #expect(throws: PostgresError.self) {
+            _ = try await ended.query("select 1", deadline: soon)
+        }
+        // Sockets of somebody else, which get the lowest numbers that are free.
+        var pairs: [[Int32]] = []
+        for _ in 0..<16 {
+            var pair: [Int32] = [-1, -1]
+            try #require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &pair) == 0)
+            pairs.append(pair)
+        }
+        defer { for descriptor in pairs.joined() { Glibc.close(descriptor) } }
+
+        ended.close()
+
+        for pair in pairs {
+            var byte: UInt8 = 7
+            #expect(send(pair[0], &byte, 1, Int32(MSG_NOSIGNAL)) == 1)
+            #expect(send(pair[1], &byte, 1, Int32(MSG_NOSIGNAL)) == 1)
+        }
+    }
+
     @Test func `every type comes back as it was sent`() async throws {
         let connection = try await connect()
         defer { connection.close() }

@@ -26,17 +26,20 @@ final class ChangeWatch: Sendable {
     }
 
     private let move: Move
+    /// A name of its own: another runner's may still be there.
+    private let slot: String
     private let contents = Mutex(Contents())
 
     init(move: Move) {
         self.move = move
+        slot = move.watchPrefix + String(UInt32.random(in: 0...UInt32.max), radix: 16)
     }
 
     /// Makes the temporary slot and returns its snapshot: the rows as they were before the first
     /// change that ``follow(_:)`` will see. The snapshot ends with the next command.
     func makeSlot(_ connection: PostgresConnection) async throws -> String {
         let cells = try await connection.command(
-            "CREATE_REPLICATION_SLOT \(move.name)_v TEMPORARY LOGICAL pgoutput (SNAPSHOT 'export')",
+            "CREATE_REPLICATION_SLOT \(slot) TEMPORARY LOGICAL pgoutput (SNAPSHOT 'export')",
             deadline: .now + .seconds(3_600))
         guard let snapshot = cells.first?[2] else {
             throw OperationError.failed("the source exported no snapshot")
@@ -47,7 +50,7 @@ final class ChangeWatch: Sendable {
     /// Follows the log until the task is cancelled or the connection ends.
     func follow(_ connection: PostgresConnection) async throws {
         let sql =
-            "START_REPLICATION SLOT \(move.name)_v LOGICAL 0/0 "
+            "START_REPLICATION SLOT \(slot) LOGICAL 0/0 "
             + "(proto_version '1', publication_names '\(move.name)')"
         try await connection.replicate(sql) { bytes in
             switch try ReplicationMessage(bytes) {

@@ -44,6 +44,9 @@ public struct Move: Sendable {
     /// What its publication, replication slot, subscription and sessions are called.
     var name: String { Self.prefix(clusterID) + "\(id)" }
 
+    /// How the temporary replication slots begin that the runners of this move read from.
+    var watchPrefix: String { name + "_v" }
+
     static func prefix(_ cluster: UUID) -> String {
         "mv_\(cluster.uuidString.lowercased().prefix(8))_"
     }

@@ -73,7 +73,7 @@ public struct MoveAbort: Sendable {
     ///   repeat it.
     public func run(because reason: String) async throws {
         let journal = MoveJournal(cluster: cluster)
-        guard try await journal.move(move.id).state == .open else {
+        guard try await journal.state(of: move.id).state == .open else {
             throw OperationError.refused(
                 "move \(move.id) is closed already", next: "shardctl move show \(move.id)")
         }

@@ -60,6 +60,21 @@ public struct MoveJournal: Sendable {
         return move
     }
 
+    /// What may have changed since a move was read; unlike ``move(_:)`` it does not read who owns what.
+    func state(of id: Int64) async throws -> (state: Move.State, note: String?, timeline: Int?) {
+        try await cluster.withCatalog { catalog in
+            let row = try await catalog.query(
+                "select state, note, source_timeline from catalog.moves where id = $1", [id],
+                deadline: .now + Cluster.patience
+            ).first
+            guard let row, let state = Move.State(rawValue: try row.get(0)) else {
+                throw OperationError.refused(
+                    "there is no move \(id)", next: "shardctl move list --all")
+            }
+            return (state, try row.get(1), try row.get(2))
+        }
+    }
+
     /// Moves that are open, oldest first.
     public func openMoves() async throws -> [Move] { try await moves("m.state = 'open'", []) }
 

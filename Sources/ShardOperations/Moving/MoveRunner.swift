@@ -20,12 +20,18 @@ public struct MoveRunner: Sendable {
     let limits: MoveLimits
     let watch: MoveWatch
     let progress: MoveProgress
+    /// Whether it leaves the move to another runner that is at work. The protocol does not need it.
+    let isExclusive: Bool
 
-    init(cluster: Cluster, move: Move, limits: MoveLimits, watch: MoveWatch = MoveWatch()) {
+    init(
+        cluster: Cluster, move: Move, limits: MoveLimits, watch: MoveWatch = MoveWatch(),
+        isExclusive: Bool = true
+    ) {
         self.cluster = cluster
         self.move = move
         self.limits = limits
         self.watch = watch
+        self.isExclusive = isExclusive
         progress = MoveProgress(move, watch.event)
     }
 
@@ -51,7 +57,7 @@ public struct MoveRunner: Sendable {
                     Int64(truncatingIfNeeded: Int32(truncatingIfNeeded: move.id)),
                 ],
                 deadline: .now + Cluster.patience)[0].get(0)
-            guard isFree else {
+            guard isFree || !isExclusive else {
                 throw OperationError.refused(
                     "move \(move.id) is being run by another process: "
                         + "\(move.runner ?? "unknown yet")",
@@ -112,10 +118,15 @@ public struct MoveRunner: Sendable {
         let steps = MoveSteps(runner: self, links: links, source: source, target: target)
         var hasLivingCopy = false
         while true {
+            var move = move
+            move.sourceTimeline = try await journal.state(of: move.id).timeline
             let sight = try await MoveSight.read(
-                try await journal.move(move.id), source: source, target: target,
-                deadline: .now + MoveLinks.patience)
-            if try await isClosed() { return try await closedOutcome() }
+                move, source: source, target: target, deadline: .now + MoveLinks.patience)
+            if try await isClosed() {
+                // Whoever closed it could not know what this runner was about to make.
+                try await MoveArtefacts(move: move).drop(source: source, target: target)
+                return try await closedOutcome()
+            }
             switch MoveDecision.next(sight, hasLivingCopy: hasLivingCopy) {
             case .prepare:
                 try await steps.prepare()
@@ -145,11 +156,11 @@ public struct MoveRunner: Sendable {
     }
 
     private func isClosed() async throws -> Bool {
-        try await journal.move(move.id).state != .open
+        try await journal.state(of: move.id).state != .open
     }
 
     private func closedOutcome() async throws -> Outcome {
-        let last = try await journal.move(move.id)
+        let last = try await journal.state(of: move.id)
         return last.state == .done
             ? .done : .aborted(last.note ?? "by somebody else", isReplaceable: true)
     }

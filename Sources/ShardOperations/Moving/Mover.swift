@@ -9,6 +9,8 @@ public struct Mover: Sendable {
     let cluster: Cluster
     let limits: MoveLimits
     let watch: MoveWatch
+    /// As ``MoveRunner/isExclusive``.
+    let isExclusive: Bool
 
     public init(
         cluster: Cluster, limits: MoveLimits,
@@ -17,10 +19,11 @@ public struct Mover: Sendable {
         self.init(cluster: cluster, limits: limits, watch: MoveWatch(event: onEvent))
     }
 
-    init(cluster: Cluster, limits: MoveLimits, watch: MoveWatch) {
+    init(cluster: Cluster, limits: MoveLimits, watch: MoveWatch, isExclusive: Bool = true) {
         self.cluster = cluster
         self.limits = limits
         self.watch = watch
+        self.isExclusive = isExclusive
     }
 
     private var journal: MoveJournal { MoveJournal(cluster: cluster) }
@@ -65,8 +68,9 @@ public struct Mover: Sendable {
     /// Takes an open move to its end.
     public func run(_ move: Move) async throws -> MoveRunner.Outcome {
         try await watch.reached(.opened, move)
-        return try await MoveRunner(cluster: cluster, move: move, limits: limits, watch: watch)
-            .run()
+        return try await MoveRunner(
+            cluster: cluster, move: move, limits: limits, watch: watch, isExclusive: isExclusive
+        ).run()
     }
 
     /// Takes up an open move, whoever began it. One whose copy was lost is aborted and made anew.

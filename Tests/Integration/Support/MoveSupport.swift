@@ -18,6 +18,13 @@ extension TestCluster {
     /// No replication slot, publication, subscription, mark, fence or half copy on any shard, and no
     /// open move.
     func expectNothingLeft() async throws {
+        let left = try await leftovers()
+        #expect(left.isEmpty)
+    }
+
+    /// What moves have left behind; old copies that wait for their purge do not count.
+    func leftovers() async throws -> [String] {
+        var left: [String] = []
         for number in servers.indices.map({ $0 + 1 }) {
             let row = try await rows(
                 shard: number,
@@ -28,21 +35,25 @@ extension TestCluster {
                     (select count(*) from shard.move_marks) + (select count(*) from shard.move_probes),
                     (select count(*) from shard.slots where state in ('preparing', 'importing', 'fenced')),
                     (select count(*) from public.rooms r join shard.slots s
+                        on s.slot = shard.slot_of(r.room_id) where s.state = 'none'),
+                    (select count(*) from public.messages r join shard.slots s
                         on s.slot = shard.slot_of(r.room_id) where s.state = 'none')
                 """)[0]
             let names = [
-                "slots", "publications", "subscriptions", "marks", "fences", "foreign rows",
+                "replication slots", "publications", "subscriptions", "marks", "fences",
+                "foreign rooms", "foreign messages",
             ]
             for (index, name) in names.enumerated() {
-                #expect(
-                    try row.get(index, as: Int.self) == 0, "\(name) are left at shard \(number)")
+                let count: Int = try row.get(index)
+                if count > 0 { left.append("\(count) \(name) at shard \(number)") }
             }
         }
         let connection = try await catalogConnection()
         defer { connection.close() }
         let open: Int = try await connection.query(
             "select count(*) from catalog.moving_slots", deadline: .now + .seconds(20))[0].get(0)
-        #expect(open == 0, "a move is open")
+        if open > 0 { left.append("\(open) slots are in an open move") }
+        return left
     }
 }
 

@@ -24,8 +24,12 @@ final class Traffic: Sendable {
     /// How long anything is waited for.
     static let limit = Duration.seconds(60)
 
-    private init(_ router: ShardRouter) {
+    /// How long a caller rests after each message.
+    private let rest: Duration
+
+    private init(_ router: ShardRouter, rest: Duration) {
         self.router = router
+        self.rest = rest
     }
 
     /// Starts a router on `cluster`, lets callers write through it while `body` runs, and checks
@@ -33,15 +37,17 @@ final class Traffic: Sendable {
     ///
     /// - Parameters:
     ///   - roomsPerShard: rooms, and so callers, on each shard that owns something.
+    ///   - rest: how long a caller rests after each message.
     ///   - servers: where each shard is in the end; nil: where it was in the beginning.
     static func run(
         on cluster: TestCluster, roomsPerShard: Int = 4, limits: RouterLimits = RouterLimits(),
-        servers: [PostgresServer]? = nil, _ body: (Traffic) async throws -> Void
+        rest: Duration = .zero, servers: [PostgresServer]? = nil,
+        _ body: (Traffic) async throws -> Void
     ) async throws {
         let router = try await ShardRouter.start(
             RouterConfiguration(catalog: try cluster.routerSettings(), limits: limits),
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
-        let traffic = Traffic(router)
+        let traffic = Traffic(router, rest: rest)
         let rooms = traffic.rooms(roomsPerShard)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await router.run() }
@@ -88,6 +94,12 @@ final class Traffic: Sendable {
     /// Messages of `shard` that were acknowledged.
     func stored(_ shard: Int) -> Int { ledger.withLock { $0.stored[ShardID(shard)] ?? 0 } }
 
+    /// What was acknowledged so far: the seq of each message, by room.
+    var acknowledged: [RoomID: [UUID: Int64]] { ledger.withLock(\.seqs) }
+
+    /// What callers have begun to store in each room, in the order of their calls.
+    var given: [RoomID: [UUID]] { ledger.withLock(\.given) }
+
     /// A room of `shard`.
     func room(on shard: Int, _ prefix: String = "own") -> RoomID {
         for number in 0..<100_000 {
@@ -121,6 +133,7 @@ final class Traffic: Sendable {
                 text: "text \(number)")
             ledger.withLock { $0.given[room, default: []].append(message.id) }
             try await storeAtLast(message)
+            if rest > .zero { try await Task.sleep(for: rest) }
         }
     }
 
