@@ -151,7 +151,7 @@ let package = Package(
         .testTarget(
             name: "Integration",
             dependencies: [
-                "Postgres", "ShardRouter", "TestKit",
+                "Postgres", "ShardOperations", "ShardRouter", "TestKit",
                 .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"),

@@ -11,6 +11,8 @@ enum ConnectionLimits {
     static let cancelGrace = Duration.seconds(2)
     /// The shortest time that libpq gives to one host.
     static let leastConnectSeconds = 2
+    /// Rows of a COPY are handed on in pieces of about this size.
+    static let copyBytes = 64 * 1024
 }
 
 /// Owns a `PGconn`.

@@ -54,14 +54,20 @@ extension PostgresConnection {
         return nil
     }
 
+    /// As many rows as have arrived, up to a bound: the server sends each by itself, and handing them
+    /// over one by one would cost more than the copy.
     private func nextChunk(_ progress: inout Progress) async throws(PostgresError) -> [UInt8]? {
+        var chunk: [UInt8] = []
         while true {
             var buffer: UnsafeMutablePointer<CChar>?
             let count = PQgetCopyData(handle.pointer, &buffer, 1)
             if count > 0, let buffer {
                 defer { PQfreemem(buffer) }
-                return Array(UnsafeRawBufferPointer(start: buffer, count: Int(count)))
+                if chunk.isEmpty { chunk.reserveCapacity(ConnectionLimits.copyBytes * 5 / 4) }
+                chunk.append(contentsOf: UnsafeRawBufferPointer(start: buffer, count: Int(count)))
+                if chunk.count < ConnectionLimits.copyBytes { continue }
             }
+            if !chunk.isEmpty { return chunk }
             if count < 0 { return nil }
             try await waitForServer(alsoWrite: false, &progress)
         }
@@ -92,7 +98,7 @@ extension PostgresConnection {
     }
 
     /// Takes one piece of a `COPY FROM STDIN`; waits while libpq's buffer is full.
-    fileprivate func put(
+    func put(
         _ bytes: [UInt8], deadline: ContinuousClock.Instant
     ) async throws(PostgresError) {
         var progress = Progress(deadline: deadline)
@@ -124,7 +130,7 @@ extension PostgresConnection {
         }
     }
 
-    private func startCopy(
+    func startCopy(
         _ sql: String, expecting status: ExecStatusType, _ progress: inout Progress
     ) async throws(PostgresError) {
         try leavePipelineMode()
@@ -140,7 +146,7 @@ extension PostgresConnection {
         throw translated(failure, progress)
     }
 
-    private func finishCopy(
+    func finishCopy(
         _ progress: inout Progress
     ) async throws(PostgresError) -> (rows: Int, error: ServerError?) {
         var rows = 0

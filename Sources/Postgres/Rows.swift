@@ -29,6 +29,9 @@ public struct Row: Sendable {
     let result: ResultHandle
     let index: Int32
 
+    /// The names of its columns, in order.
+    public var columnNames: [String] { Rows(result: result).columns }
+
     /// - Throws: ``PostgresError/decoding(column:reason:)`` for a column that does not exist, holds
     ///   another type, or is NULL where `Value` is not optional.
     public func get<Value: PostgresDecodable>(

@@ -122,10 +122,11 @@ func fields(of shard: Shard, _ slots: Int) -> [String: JSONValue] {
     ]
 }
 
-/// `shardctl ring show`
+/// `shardctl ring …`
 struct RingCommands: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "ring", abstract: "Shows who owns the ring.", subcommands: [Show.self])
+        commandName: "ring", abstract: "Shows who owns the ring.",
+        subcommands: [Show.self, Simulate.self])
 
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(

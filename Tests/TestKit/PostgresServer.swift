@@ -95,8 +95,8 @@ public final class PostgresServer: Sendable {
             "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off",
             "wal_level=logical", "max_connections=200", "shared_buffers=32MB",
             "wal_retrieve_retry_interval=100ms", "logging_collector=off",
-            "max_replication_slots=32", "max_wal_senders=32", "max_worker_processes=32",
-            "max_logical_replication_workers=16", "max_slot_wal_keep_size=4GB",
+            "max_slot_wal_keep_size=4GB", "max_replication_slots=32", "max_wal_senders=32",
+            "max_worker_processes=32", "max_logical_replication_workers=16",
             "dynamic_shared_memory_type=mmap",  // Below the folder, so that a crash leaves nothing.
         ]
         options += settings.map { "\($0.key)=\($0.value)" }

@@ -80,7 +80,8 @@ public struct ShardAdding: Sendable {
             shard: shard, slots: slots, warnings: texts(.warning), notes: texts(.note))
     }
 
-    private func check() throws {
+    /// Name, weight and endpoint by themselves, before anything is asked of a server.
+    func check() throws {
         let isName = name.utf8.allSatisfy {
             (97...122).contains($0) || (48...57).contains($0) || $0 == 45
         }

@@ -21,6 +21,9 @@ public final class ShardRouter: Service {
     let pools: Pools
     let tracing: RouterTracing
     let metrics: RouterMetrics
+    /// Told when a room has to wait for a fence.
+    private let fences = AsyncStream.makeStream(
+        of: Void.self, bufferingPolicy: .bufferingNewest(1))
     /// Queues are measured this much more rarely than they are looked at.
     private static let sweepsPerMeasurement = 25
 
@@ -114,6 +117,7 @@ public final class ShardRouter: Service {
         await withDiscardingTaskGroup { group in
             group.addTask { await self.keeper.run() }
             group.addTask { await self.sweep() }
+            group.addTask { await self.followFences() }
             group.addTask { await self.pools.run() }
             await withDiscardingTaskGroup { lanes in
                 for await shard in pools.newShards {
@@ -140,6 +144,18 @@ public final class ShardRouter: Service {
             } catch {
                 return
             }
+        }
+    }
+
+    /// Lets rooms go on soon after their fence, which lasts less than the time between two sweeps.
+    private func followFences() async {
+        for await _ in fences.stream {
+            do {
+                try await Task.sleep(for: configuration.limits.fencePause)
+            } catch {
+                return
+            }
+            dispatcher.sweep(now: .now) { keeper.table.owner(of: $0.slot) }
         }
     }
 
@@ -207,6 +223,7 @@ public final class ShardRouter: Service {
     ) -> WriteQueues.Continuation {
         learn(answer, of: slot)
         if let owner = keeper.table.owner(of: slot), owner != shard { return .at(owner) }
+        fences.continuation.yield()
         return .later(.now + configuration.limits.fencePause)
     }
 

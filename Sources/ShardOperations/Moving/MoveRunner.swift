@@ -1,0 +1,220 @@
+import Postgres
+import ShardRouter
+import Synchronization
+
+/// Takes one open move to its end, from wherever it is.
+///
+/// It keeps nothing that matters: after every step, every failure and every start it looks at both
+/// shards and decides by what it finds (``MoveDecision``). It may be killed at any moment, sleep for
+/// an hour, or run beside another one.
+public struct MoveRunner: Sendable {
+    /// How a move ended.
+    public enum Outcome: Sendable, Equatable {
+        case done
+        /// The reason. `isReplaceable`: a new move of the same slots may succeed.
+        case aborted(String, isReplaceable: Bool)
+    }
+
+    let cluster: Cluster
+    let move: Move
+    let limits: MoveLimits
+    let watch: MoveWatch
+    let progress: MoveProgress
+
+    init(cluster: Cluster, move: Move, limits: MoveLimits, watch: MoveWatch = MoveWatch()) {
+        self.cluster = cluster
+        self.move = move
+        self.limits = limits
+        self.watch = watch
+        progress = MoveProgress(move, watch.event)
+    }
+
+    public init(
+        cluster: Cluster, move: Move, limits: MoveLimits,
+        onEvent: @escaping @Sendable (MoveEvent) -> Void
+    ) {
+        self.init(cluster: cluster, move: move, limits: limits, watch: MoveWatch(event: onEvent))
+    }
+
+    private var journal: MoveJournal { MoveJournal(cluster: cluster) }
+
+    /// Runs the move to its end.
+    ///
+    /// - Throws: a refusal when somebody else runs it; a failure when rows differ, when the state of
+    ///   the slots fits no step, or when a shard does not come back. The move stays open then.
+    public func run() async throws -> Outcome {
+        try await cluster.withCatalog { catalog in
+            let isFree: Bool = try await catalog.query(
+                "select pg_try_advisory_lock($1, $2::int8::int4)",
+                [
+                    MoveJournal.runnerLock,
+                    Int64(truncatingIfNeeded: Int32(truncatingIfNeeded: move.id)),
+                ],
+                deadline: .now + Cluster.patience)[0].get(0)
+            guard isFree else {
+                throw OperationError.refused(
+                    "move \(move.id) is being run by another process: "
+                        + "\(move.runner ?? "unknown yet")",
+                    next: "shardctl move show \(move.id)")
+            }
+            return try await runPersistently()
+        }
+    }
+
+    /// Connections that break are made again; then everything is looked at anew.
+    private func runPersistently() async throws -> Outcome {
+        var failures = 0
+        while true {
+            let trouble: any Error
+            do {
+                return try await attempt()
+            } catch let error as OperationError {
+                progress.enter(.opened, note: error.description)
+                throw error
+            } catch MoveError.differs(let what) {
+                try await note(.verifying, MoveFields(note: "stopped: \(what)"))
+                throw OperationError.failed(
+                    "move \(move.id) is stopped, and nothing has changed its owner: \(what)",
+                    next: "compare the two, then: shardctl move abort \(move.id) --yes")
+            } catch let error as CancellationError {
+                throw error
+            } catch {
+                trouble = error
+            }
+            try Task.checkCancellation()
+            failures += 1
+            guard failures < limits.failures else {
+                throw OperationError.failed(
+                    "move \(move.id) cannot go on: \(Self.text(trouble))",
+                    next: "shardctl move resume \(move.id)")
+            }
+            progress.enter(progress.phase, note: "trying again: \(Self.text(trouble))")
+            try await Task.sleep(for: min(.milliseconds(50) * (1 << min(failures, 6)), .seconds(2)))
+        }
+    }
+
+    static func text(_ error: any Error) -> String {
+        switch error {
+        case MoveError.unreachable(let shard, let reason): "shard \(shard) is away: \(reason)"
+        case MoveError.changed(let step): "the slots have changed (\(step))"
+        case MoveError.notReady(let why): why
+        default: "\(error)"
+        }
+    }
+
+    /// Looks, decides and acts until the move has ended, with one set of connections.
+    private func attempt() async throws -> Outcome {
+        let links = MoveLinks(cluster: cluster, move: move)
+        let source = try await links.source()
+        defer { source.close() }
+        let target = try await links.target()
+        defer { target.close() }
+        let steps = MoveSteps(runner: self, links: links, source: source, target: target)
+        var hasLivingCopy = false
+        while true {
+            let sight = try await MoveSight.read(
+                try await journal.move(move.id), source: source, target: target,
+                deadline: .now + MoveLinks.patience)
+            if try await isClosed() { return try await closedOutcome() }
+            switch MoveDecision.next(sight, hasLivingCopy: hasLivingCopy) {
+            case .prepare:
+                try await steps.prepare()
+            case .wipe:
+                try await steps.wipe()
+                hasLivingCopy = true
+            case .copy:
+                hasLivingCopy = false
+                try await steps.copy()
+            case .attach:
+                try await steps.attach()
+            case .switchOver:
+                try await steps.switchOver(sight)
+            case .rollForward:
+                try await steps.rollForward(sight)
+            case .abort(let reason):
+                try await abort(because: reason)
+                return .aborted(reason, isReplaceable: true)
+            case .finishAbort:
+                try await abort(because: "its abort was cut off")
+                return try await closedOutcome()
+            case .stop(let reason):
+                throw OperationError.failed(
+                    "move \(move.id) fits no step: \(reason)", next: "shardctl doctor")
+            }
+        }
+    }
+
+    private func isClosed() async throws -> Bool {
+        try await journal.move(move.id).state != .open
+    }
+
+    private func closedOutcome() async throws -> Outcome {
+        let last = try await journal.move(move.id)
+        return last.state == .done
+            ? .done : .aborted(last.note ?? "by somebody else", isReplaceable: true)
+    }
+
+    private func abort(because reason: String) async throws {
+        try await MoveAbort(cluster: cluster, move: move, limits: limits, watch: watch)
+            .run(because: reason)
+    }
+
+    /// Notes for people how far the move is. The catalog may be away: that stops no move.
+    func note(_ phase: MovePhase, _ fields: MoveFields = MoveFields()) async throws {
+        do {
+            try await journal.note(move, phase: phase.rawValue, fields)
+        } catch let error as OperationError {
+            progress.enter(phase, note: "the journal is away: \(error.description)")
+        } catch let error as PostgresError {
+            progress.enter(phase, note: "the journal is away: \(error)")
+        }
+    }
+}
+
+/// What a runner has told so far.
+final class MoveProgress: Sendable {
+    private struct Contents {
+        var event: MoveEvent
+        var start = ContinuousClock.now
+    }
+
+    private let contents: Mutex<Contents>
+    private let tell: @Sendable (MoveEvent) -> Void
+
+    init(_ move: Move, _ tell: @escaping @Sendable (MoveEvent) -> Void) {
+        self.tell = tell
+        contents = Mutex(
+            Contents(
+                event: MoveEvent(
+                    move: move.id, source: move.source.name, target: move.target.name,
+                    slots: move.slots.count, phase: .opened)))
+    }
+
+    var phase: MovePhase { contents.withLock(\.event.phase) }
+
+    func enter(_ phase: MovePhase, note: String? = nil) {
+        change {
+            $0.phase = phase
+            $0.note = note
+        }
+    }
+
+    func copied(_ counts: CopyCounts, bytes: Int64, note: String?) {
+        change {
+            $0.rows = counts.rows
+            $0.expectedRows = counts.expected
+            $0.copying = counts.elapsed
+            $0.bytes = bytes
+            $0.note = note
+        }
+    }
+
+    private func change(_ body: (inout MoveEvent) -> Void) {
+        let event = contents.withLock { contents in
+            body(&contents.event)
+            contents.event.elapsed = .now - contents.start
+            return contents.event
+        }
+        tell(event)
+    }
+}
