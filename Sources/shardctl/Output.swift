@@ -109,7 +109,7 @@ func printError(code: String, message: String, next: String) {
         ]))
 }
 
-private func encoded(_ object: [String: JSONValue]) -> String {
+func encoded(_ object: [String: JSONValue]) -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     do {

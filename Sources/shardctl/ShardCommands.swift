@@ -162,7 +162,8 @@ struct RingCommands: AsyncParsableCommand {
 /// `shardctl room locate`
 struct RoomCommands: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "room", abstract: "Finds rooms.", subcommands: [Locate.self])
+        commandName: "room", abstract: "Finds rooms, and isolates hot ones.",
+        subcommands: [Locate.self, Isolate.self])
 
     struct Locate: AsyncParsableCommand {
         static let configuration = CommandConfiguration(

@@ -14,7 +14,8 @@ struct Shardctl: AsyncParsableCommand {
             """,
         subcommands: [
             Init.self, Dev.self, ShardCommands.self, RingCommands.self, RoomCommands.self,
-            SlotCommands.self, PlanCommands.self, Migrate.self, Status.self, Doctor.self, Psql.self,
+            SlotCommands.self, PlanCommands.self, RebalanceCommands.self, MoveCommands.self,
+            Migrate.self, Status.self, Doctor.self, Psql.self,
         ])
 
     /// Wrong usage is one JSON object too, for those who asked for JSON.

@@ -22,8 +22,10 @@ public final class ShardRouter: Service {
     let tracing: RouterTracing
     let metrics: RouterMetrics
     /// Told when a room has to wait for a fence.
-    private let fences = AsyncStream.makeStream(
+    let fences = AsyncStream.makeStream(
         of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    /// Slots at whose fence somebody waits.
+    let waiting = Mutex<[Slot: FenceWait]>([:])
     /// Queues are measured this much more rarely than they are looked at.
     private static let sweepsPerMeasurement = 25
 
@@ -156,6 +158,7 @@ public final class ShardRouter: Service {
                 return
             }
             dispatcher.sweep(now: .now) { keeper.table.owner(of: $0.slot) }
+            await liftStaleFences()
         }
     }
 
@@ -223,6 +226,7 @@ public final class ShardRouter: Service {
     ) -> WriteQueues.Continuation {
         learn(answer, of: slot)
         if let owner = keeper.table.owner(of: slot), owner != shard { return .at(owner) }
+        noteFence(of: slot, at: shard, answer)
         fences.continuation.yield()
         return .later(.now + configuration.limits.fencePause)
     }
