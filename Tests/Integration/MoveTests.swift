@@ -34,15 +34,18 @@ import Testing
         let topology = try await operations.topology()
         var limits = RouterLimits()
         limits.staleFence = .milliseconds(500)
-        let watch = MoveWatch(reached: { point, _ in if point == .marked { throw Killed() } })
-        let mover = Mover(cluster: operations, limits: MoveLimits(), watch: watch)
+        // Cut off behind its fence, once and for all.
+        let watch = MoveWatch(reached: { point, _ in if point == .marked { throw CutOff() } })
+        var once = MoveLimits()
+        once.failures = 1
+        let mover = Mover(cluster: operations, limits: once, watch: watch)
 
         try await Traffic.run(on: cluster, limits: limits) { traffic in
             try await traffic.progress(1)
             let move = try await mover.open(
                 topology.slots(of: 1), from: topology.shards[0], to: topology.shards[1],
                 reason: "test")
-            await #expect(throws: Killed.self) { try await mover.run(move) }
+            await #expect(throws: OperationError.self) { try await mover.run(move) }
             try await traffic.progress(1)
             let states = try await cluster.rows(
                 shard: 1, "select count(*) from shard.slots where state = 'fenced'")
@@ -56,6 +59,5 @@ import Testing
         try await cluster.expectNothingLeft()
     }
 
-    /// A runner that is killed.
-    private struct Killed: Error, Equatable {}
+    private struct CutOff: Error {}
 }

@@ -1,6 +1,7 @@
 import FoundationEssentials
 import Postgres
 import ShardRouter
+import Synchronization
 import TestKit
 import Testing
 
@@ -35,6 +36,39 @@ import Testing
                 publication \(name) with (connect = false, slot_name = '\(name)')
             """)
         return (databases, name)
+    }
+
+    @Test func `at no step of a move that goes on does the doctor find anything`() async throws {
+        let (server, other) = (try PostgresServer.start(), try PostgresServer.start())
+        let databases = try await Databases.make(on: server, shards: ["one"])
+        try await databases.add("one")
+        try await databases.add(
+            "two", endpoint: "host=127.0.0.1 port=\(other.port) user=postgres dbname=postgres")
+        try await databases.script(
+            "one",
+            """
+            insert into rooms select room from (select 'room-' || n from generate_series(1, 4000) n)
+                as r (room) where shard.slot_of(room) < 100
+            """)
+        let cluster = try databases.cluster()
+        let found = Mutex<[String]>([])
+        var limits = MoveLimits()
+        limits.fence = .seconds(120)
+        let watch = MoveWatch(reached: { point, _ in
+            var limits = DoctorLimits()
+            limits.pause = .milliseconds(1)
+            limits.fence = .seconds(120)  // The doctor's own looks hold this fence up.
+            let findings = try await Doctor(cluster: cluster, limits: limits).run()
+            found.withLock { $0 += findings.map { "\(point): \($0)" } }
+        })
+        let topology = try await cluster.topology()
+
+        let move = try await Mover(cluster: cluster, limits: limits, watch: watch).move(
+            Array(0..<100), from: topology.shards[0], to: topology.shards[1], reason: "test")
+
+        #expect(move.state == .done)
+        #expect(found.withLock { $0 } == [])
+        #expect(try await examine(databases) == [])
     }
 
     @Test func `an open move that nobody runs is found, one that somebody runs is not`()

@@ -112,6 +112,22 @@ import Testing
                 where shard.slot_of('room-' || n) between 1000 and 8191
                 """
             )),
+        Case(.orphanedPublication, on: "one", ("one", "create publication PREFIX7")),
+        Case(
+            .orphanedReplicationSlot, on: "one",
+            ("one", "select pg_create_logical_replication_slot('PREFIX7', 'pgoutput')")),
+        Case(
+            .orphanedReplicationSlot, on: "one",
+            ("one", "select pg_create_logical_replication_slot('PREFIX7_v', 'pgoutput')")),
+        Case(
+            .orphanedSubscription, on: "two",
+            (
+                "two",
+                """
+                create subscription PREFIX8 connection 'dbname=postgres' publication p
+                with (connect = false)
+                """
+            )),
         Case(
             .preparedTransaction, on: "one",
             ("one", "begin; select 1; prepare transaction 'it''s \"$HOME\"'")),
@@ -228,22 +244,6 @@ import Testing
                 insert into rooms select 'room-' || n from generate_series(1, 60000) n
                 where shard.slot_of('room-' || n) < 8192;
                 analyze rooms
-                """
-            )),
-        Case(.orphanedPublication, on: "one", ("one", "create publication PREFIX7")),
-        Case(
-            .orphanedReplicationSlot, on: "one",
-            ("one", "select pg_create_logical_replication_slot('PREFIX7', 'pgoutput')")),
-        Case(
-            .orphanedReplicationSlot, on: "one",
-            ("one", "select pg_create_logical_replication_slot('PREFIX7_v', 'pgoutput')")),
-        Case(
-            .orphanedSubscription, on: "two",
-            (
-                "two",
-                """
-                create subscription PREFIX7 connection 'dbname=postgres' publication p
-                with (connect = false)
                 """
             )),
         Case(

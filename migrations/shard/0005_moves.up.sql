@@ -265,10 +265,12 @@ begin
     select array_agg(s.slot order by s.slot) into importing
     from shard.slots s where s.state = 'importing' and s.move_id = m;
     perform shard.move_begin(importing);
-    update shard.slots s set attempt = s.attempt + 1
-    where s.slot = any (importing) and s.state = 'importing' and s.move_id = m
-        and s.attempt >= attempt_seen
-    returning s.attempt into result;
+    with raised as (
+        update shard.slots s set attempt = s.attempt + 1
+        where s.slot = any (importing) and s.state = 'importing' and s.move_id = m
+            and s.attempt >= attempt_seen
+        returning s.attempt)
+    select max(r.attempt) into result from raised r;
     return result;
 end
 $$;

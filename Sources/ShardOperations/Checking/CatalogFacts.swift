@@ -3,9 +3,6 @@ import ShardRouter
 
 /// What the catalog says, as far as the doctor compares it with the shards.
 struct CatalogFacts: Sendable {
-    /// A lock on the catalog by which a runner shows that it works: `(class, the move's id)`.
-    static let runnerLock = 1_836_412_517
-
     /// A move that is open.
     struct Move: Sendable {
         var id: Int
@@ -54,7 +51,7 @@ struct CatalogFacts: Sendable {
         let answers = try await connection.pipeline(
             [
                 Statement("begin isolation level repeatable read read only"),
-                Statement(movesSQL, [runnerLock]),
+                Statement(movesSQL, [Int(MoveJournal.runnerLock)]),
                 Statement(
                     """
                     select coalesce(array_agg(id), '{}') from catalog.moves

@@ -161,8 +161,10 @@ struct MoveCatchUp: Sendable {
     private var limits: MoveLimits { steps.runner.limits }
     private var verification: MoveVerification { switching.verification }
 
-    /// Rows that the fence may still have to compare.
-    private static let lastRows = 500
+    /// Rows that are left for the comparison behind the fence: it takes a millisecond or two.
+    private static let lastRows = 100
+    /// Comparisons of what changed, before the fence is tried all the same.
+    private static let rounds = 20
 
     /// Marks until one arrives within the bound.
     ///
@@ -232,15 +234,26 @@ struct MoveCatchUp: Sendable {
     /// Compares what has changed until little of it is left.
     private func settle(_ changed: inout [String: Set<RowKey>]) async throws {
         try await untilClose(isWatched: true)
-        for _ in 0..<20 {
+        var suspects: [String: Set<RowKey>] = [:]
+        for _ in 0..<Self.rounds {
             changed.merge(verification.watch.take()) { $0.union($1) }
-            guard changed.values.reduce(0, { $0 + $1.count }) > Self.lastRows / 4 else { return }
-            changed = try await verification.compareAgain(
+            guard Self.count(changed) > Self.lastRows else { return }
+            (changed, suspects) = try await verification.compareAgain(
                 changed, source: steps.source, target: steps.target
             ) {
                 try await catchUp(within: .seconds(600), isWatched: true)
             }
+            changed.merge(suspects) { $0.union($1) }
         }
+        guard Self.count(suspects) <= Self.lastRows else {
+            throw MoveError.differs(
+                "\(Self.count(suspects)) rows that changed during the move differ between "
+                    + "\(runner.move.source.name) and \(runner.move.target.name)")
+        }
+    }
+
+    private static func count(_ rows: [String: Set<RowKey>]) -> Int {
+        rows.values.reduce(0) { $0 + $1.count }
     }
 
     /// The target's own session is in a transaction: the mark is looked for by another one.
