@@ -231,6 +231,8 @@ struct MoveCommands: AsyncParsableCommand {
 
         @Argument(help: "The move's id.") var move: Int64?
         @Flag(help: "Every open move that nobody runs.") var all = false
+        @Flag(help: "Although another runner seems to be at work: its machine is gone.")
+        var takeOver = false
         @OptionGroup var options: MoveOptions
         @OptionGroup var common: CommonOptions
 
@@ -249,7 +251,9 @@ struct MoveCommands: AsyncParsableCommand {
                         try await MoveJournal(cluster: cluster).openMoves().map(\.id)
                     }
                 var done: [Move] = []
-                for id in ids { done.append(try await mover.resume(id)) }
+                for id in ids {
+                    done.append(try await mover.resume(id, isTakingOver: takeOver))
+                }
                 return Report(
                     lines: done.isEmpty
                         ? ["no move is open"]

@@ -57,6 +57,8 @@ enum MoveError: Error {
     case changed(step: String)
     /// The fence was lifted, or never made: the target or the source was not ready in time.
     case notReady(why: String)
+    /// The move holds back more of the source's log than it may.
+    case logFull(heldBytes: Int64)
     /// Both sides hold different rows. The move must not go on.
     case differs(String)
 }

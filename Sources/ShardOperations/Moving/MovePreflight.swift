@@ -26,6 +26,7 @@ struct MovePreflight: Sendable {
             cluster.withShard(target, of: topology) { try await look($0, target, isTarget: true) }
         )
         var blockers = one.blockers + other.blockers + Self.differences(one, other)
+        blockers += lacks(one, other)
         if blockers.isEmpty, let unreachable = try await unreachableSource() {
             blockers.append(unreachable)
         }
@@ -36,7 +37,9 @@ struct MovePreflight: Sendable {
                     + list,
                 next: "mend these, then repeat")
         }
-        return one.warnings + other.warnings
+        let unknownDisk =
+            other.freeBytes == nil ? ["\(target.name): its free disk is not known"] : []
+        return one.warnings + other.warnings + unknownDisk
     }
 
     private struct Side {
@@ -45,6 +48,11 @@ struct MovePreflight: Sendable {
         var warnings: [String] = []
         var tables: [MoveTable] = []
         var schema: [Int32] = []
+        /// Roles that log in and may use what applications may.
+        var applications: [String] = []
+        /// Of the registered tables with their indexes, and of the disk; nil where it is not known.
+        var bytes: Int64 = 0
+        var freeBytes: Int64?
     }
 
     private func look(
@@ -56,6 +64,14 @@ struct MovePreflight: Sendable {
         side.schema = try await connection.query(
             "select coalesce(array_agg(version order by version), '{}') from shard.migrations",
             deadline: deadline)[0].get(0)
+        side.applications = try await connection.query(
+            Self.applicationRoles, deadline: deadline)[0].get(0)
+        side.bytes = try await connection.query(
+            """
+            select coalesce(sum(pg_total_relation_size(table_name::regclass)), 0)::int8
+            from shard.tables
+            """, deadline: deadline)[0].get(0)
+        if isTarget { side.freeBytes = try await Self.freeBytes(connection) }
         func block(_ what: String, _ remedy: String) {
             side.blockers.append(Blocker(what: "\(shard.name): \(what)", remedy: remedy))
         }
@@ -118,6 +134,54 @@ struct MovePreflight: Sendable {
         }
         return blockers
     }
+
+    /// What the target needs beside the same tables: room, and the applications' roles.
+    private func lacks(_ one: Side, _ other: Side) -> [Blocker] {
+        var blockers = one.applications.filter { !other.applications.contains($0) }.map {
+            Blocker(
+                what:
+                    "\(other.name): role \($0), by which applications use \(one.name), is missing",
+                remedy: "create role \(sqlName($0)) login in role chat_app")
+        }
+        let owned = max(1, topology.slotCounts[source.id] ?? 1)
+        // The copy, and half as much again for its log and for what is written meanwhile.
+        let needed = one.bytes / Int64(owned) * Int64(slots.count) * 3 / 2
+        if let free = other.freeBytes, free < needed {
+            blockers.append(
+                Blocker(
+                    what: "\(other.name): \(free >> 20) MiB are free, and the copy needs about "
+                        + "\(needed >> 20) MiB",
+                    remedy: "make room, or move fewer slots at once"))
+        }
+        return blockers
+    }
+
+    /// As the server's own `df` says; nil where it may not be run, or says nothing that is understood.
+    private static func freeBytes(_ connection: PostgresConnection) async throws -> Int64? {
+        let deadline = ContinuousClock.now + MoveLinks.patience
+        do {
+            return try await connection.transaction(deadline: deadline) {
+                try await connection.script(
+                    """
+                    create temp table move_disk (free text) on commit drop;
+                    copy move_disk from program 'df --output=avail -B1 . | tail -n 1'
+                    """, deadline: deadline)
+                let text: String = try await connection.query(
+                    Statement("select free from move_disk", isPrepared: false), deadline: deadline
+                )[0].get(0)
+                return Int64(text.filter(\.isNumber))
+            }
+        } catch PostgresError.server {
+            return nil  // No shell, no df, or a server that forbids it: the disk stays unknown.
+        }
+    }
+
+    private static let applicationRoles = """
+        select coalesce(array_agg(m.rolname::text order by m.rolname), '{}')
+        from pg_auth_members a
+        join pg_roles r on r.oid = a.roleid join pg_roles m on m.oid = a.member
+        where r.rolname = 'chat_app' and m.rolcanlogin
+        """
 
     /// Whether the target's server reaches the source's, with its own credentials: a subscription to
     /// nothing is made and rolled back.

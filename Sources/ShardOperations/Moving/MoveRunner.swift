@@ -82,6 +82,12 @@ public struct MoveRunner: Sendable {
                 throw OperationError.failed(
                     "move \(move.id) is stopped, and nothing has changed its owner: \(what)",
                     next: "compare the two, then: shardctl move abort \(move.id) --yes")
+            } catch MoveError.logFull(let held) {
+                let reason =
+                    "it held back \(held >> 20) MiB of the log of \(move.source.name), more than "
+                    + "\(limits.heldLogBytes >> 20)"
+                try await abort(because: reason)
+                return .aborted(reason, isReplaceable: false)
             } catch let error as CancellationError {
                 throw error
             } catch {
@@ -104,6 +110,7 @@ public struct MoveRunner: Sendable {
         case MoveError.unreachable(let shard, let reason): "shard \(shard) is away: \(reason)"
         case MoveError.changed(let step): "the slots have changed (\(step))"
         case MoveError.notReady(let why): why
+        case MoveError.logFull(let held): "it holds back \(held) bytes of the source's log"
         default: "\(error)"
         }
     }

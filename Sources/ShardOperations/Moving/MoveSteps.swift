@@ -274,17 +274,7 @@ struct MoveCatchUp: Sendable {
         guard case .usable(let held) = sight.replicationSlot else {
             throw MoveError.changed(step: "catching up: the replication slot is gone")
         }
-        guard held <= limits.heldLogBytes else {
-            let reason =
-                "it held back \(held) bytes of the log of \(runner.move.source.name), more "
-                + "than \(limits.heldLogBytes)"
-            try await MoveAbort(
-                cluster: runner.cluster, move: runner.move, limits: limits, watch: runner.watch
-            ).run(because: reason)
-            throw OperationError.failed(
-                "move \(runner.move.id) was aborted: \(reason)",
-                next: "look at the log of \(runner.move.target.name): why does it not catch up?")
-        }
+        guard held <= limits.heldLogBytes else { throw MoveError.logFull(heldBytes: held) }
     }
 
     private func reasonOfLag() async throws -> String {

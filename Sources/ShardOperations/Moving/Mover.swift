@@ -10,7 +10,7 @@ public struct Mover: Sendable {
     let limits: MoveLimits
     let watch: MoveWatch
     /// As ``MoveRunner/isExclusive``.
-    let isExclusive: Bool
+    var isExclusive: Bool
 
     public init(
         cluster: Cluster, limits: MoveLimits,
@@ -58,11 +58,13 @@ public struct Mover: Sendable {
         reverses: Int64? = nil
     ) async throws -> Move {
         let topology = try await cluster.topology()
-        _ = try await MovePreflight(
+        let warnings = try await MovePreflight(
             cluster: cluster, topology: topology, source: source, target: target, slots: slots
         ).run()
-        return try await journal.open(
+        let move = try await journal.open(
             slots, from: source, to: target, reason: reason, plan: plan, reverses: reverses)
+        for warning in warnings { MoveProgress(move, watch.event).enter(.checking, note: warning) }
+        return move
     }
 
     /// Takes an open move to its end.
@@ -74,7 +76,16 @@ public struct Mover: Sendable {
     }
 
     /// Takes up an open move, whoever began it. One whose copy was lost is aborted and made anew.
-    public func resume(_ id: Int64) async throws -> Move {
+    ///
+    /// - Parameter isTakingOver: do so although another runner seems to be at work: its machine may
+    ///   be gone without the catalog having noticed. If it is not, no harm is done.
+    public func resume(_ id: Int64, isTakingOver: Bool = false) async throws -> Move {
+        var mover = self
+        mover.isExclusive = !isTakingOver
+        return try await mover.resumeOpen(id)
+    }
+
+    private func resumeOpen(_ id: Int64) async throws -> Move {
         let move = try await journal.move(id)
         guard move.state == .open else {
             throw OperationError.refused(

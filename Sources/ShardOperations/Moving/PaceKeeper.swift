@@ -33,9 +33,22 @@ struct PaceKeeper: Sendable {
             // The middle of three: a single slow commit is no sign of load.
             pace.measured(latency: recent.sorted()[recent.count / 2], copied: copied)
             copy.gate.set(pace.rate)
+            try await checkLog(source)
             guard copy.counts.elapsed > .zero else { continue }
             tell(pace.rate.map { "slowed to \(Int($0 / 1_048_576)) MiB/s: commits take longer" })
         }
+    }
+
+    /// While rows are copied, the replication slot holds back all that is written.
+    private func checkLog(_ source: PostgresConnection) async throws {
+        let held: Int64? = try await source.query(
+            """
+            select pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::int8
+            from pg_replication_slots where slot_name = $1
+            """, [links.move.name], deadline: .now + MoveLinks.patience
+        ).first?.get(0)
+        guard let held, held > limits.heldLogBytes else { return }
+        throw MoveError.logFull(heldBytes: held)
     }
 
     /// Of a small commit at the slower shard.
