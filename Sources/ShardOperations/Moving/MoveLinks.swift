@@ -57,6 +57,8 @@ enum MoveError: Error {
     case changed(step: String)
     /// The fence was lifted, or never made: the target or the source was not ready in time.
     case notReady(why: String)
+    /// A table was emptied or rewritten while it moved: everything is to be compared again.
+    case rewritten(String)
     /// Both sides hold different rows. The move must not go on.
     case differs(String)
 }
