@@ -263,7 +263,8 @@ import Testing
         watch.reached = { point, _ in
             if point == .compared, lifts.withLock({ $0 }) == 0 {
                 try await stage.script(
-                    shard: 1, "begin; lock table rooms in row exclusive mode; prepare transaction 'p'")
+                    shard: 1,
+                    "begin; lock table rooms in row exclusive mode; prepare transaction 'p'")
             }
             guard point == .lifted else { return }
             #expect(try await stage.write(1) == 1, "behind the lifted fence")

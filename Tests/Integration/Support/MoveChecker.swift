@@ -107,7 +107,9 @@ final class MoveChecker: Sendable {
             (try row.get(0), try row.get(1), try row.get(2))
         if count != last { wrong.append("\(room): \(count) messages up to seq \(last)") }
         if count != distinct { wrong.append("\(room): an id is stored twice") }
-        if try row.get(4, as: Int64.self) != last { wrong.append("\(room): head is not the last seq") }
+        if try row.get(4, as: Int64.self) != last {
+            wrong.append("\(room): head is not the last seq")
+        }
         if try row.get(3, as: String.self) != seen.digest {
             wrong.append("\(room): messages that were there before have changed")
         }
@@ -173,7 +175,8 @@ final class OwnershipWatcher: Sendable {
         for server in cluster.servers {
             shards.append(
                 try await .connect(
-                    try ConnectionSettings(server.connectionString()), deadline: .now + .seconds(2)))
+                    try ConnectionSettings(server.connectionString()), deadline: .now + .seconds(2))
+            )
         }
         for number in 0... {
             let (one, other) = (number % 2, 1 - number % 2)

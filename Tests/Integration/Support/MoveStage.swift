@@ -62,7 +62,8 @@ struct MoveStage {
     }
 
     /// Stores messages in the room as chatd does, on `shard`, and returns how many were stored.
-    @discardableResult func write(_ count: Int, shard: Int = 1, bytes: Int = 10) async throws -> Int {
+    @discardableResult func write(_ count: Int, shard: Int = 1, bytes: Int = 10) async throws -> Int
+    {
         try await cluster.rows(
             shard: shard,
             """
@@ -112,7 +113,8 @@ struct MoveStage {
     func expectStopped() async throws {
         #expect(try await owner() == (1, 1))
         for move in try await MoveJournal(cluster: operations).openMoves() {
-            try await MoveAbort(cluster: operations, move: move, limits: limits).run(because: "test")
+            try await MoveAbort(cluster: operations, move: move, limits: limits).run(
+                because: "test")
         }
         #expect(try await owner() == (1, 1))
         try await cluster.expectNothingLeft()
