@@ -38,7 +38,42 @@ extension Cluster {
     }
 
     /// Reads, or with `isApplying` brings up to date, the catalog and then every shard.
+    ///
+    /// - Throws: a refusal while rooms move: a change of their tables would break the move. No move
+    ///   begins before the migration has ended.
     public func migrate(isApplying: Bool) async throws -> [MigrationState] {
+        guard isApplying else { return try await states(isApplying: false) }
+        return try await withCatalog { catalog in
+            let isFree: Bool = try await catalog.query(
+                "select pg_try_advisory_lock($1)", [MoveJournal.migrationLock],
+                deadline: .now + Self.patience)[0].get(0)
+            guard isFree else {
+                throw OperationError.refused(
+                    "another migration is under way, or a move is being opened",
+                    next: "repeat it in a moment")
+            }
+            try await refuseWhileMoving(catalog)
+            return try await states(isApplying: true)
+        }
+    }
+
+    private func refuseWhileMoving(_ catalog: PostgresConnection) async throws {
+        let hasJournal: Bool = try await catalog.query(
+            "select to_regclass('catalog.moving_slots') is not null",
+            deadline: .now + Self.patience)[0].get(0)
+        guard hasJournal else { return }  // A catalog from before moves.
+        let moves: [Int64] = try await catalog.query(
+            """
+            select coalesce(array_agg(distinct move_id order by move_id), '{}')
+            from catalog.moving_slots
+            """, deadline: .now + Self.patience)[0].get(0)
+        guard let first = moves.first else { return }
+        throw OperationError.refused(
+            "\(moves.count) moves are open, and a change of their tables would break them",
+            next: "shardctl move resume \(first), then repeat the migration")
+    }
+
+    private func states(isApplying: Bool) async throws -> [MigrationState] {
         let (catalogMigrator, shardMigrator) = (try migrator(.catalog), try migrator(.shard))
         var states = [
             try await withCatalog {

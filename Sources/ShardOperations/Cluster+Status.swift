@@ -14,13 +14,21 @@ extension Cluster {
         public var problem: String?
     }
 
-    /// Asks every shard, all at once.
+    /// Asks every shard that is not retired, all at once.
     public func status() async throws -> (topology: Topology, shards: [ShardStatus]) {
-        let topology = try await topology()
+        let (topology, moving) = try await withCatalog { catalog in
+            let deadline = ContinuousClock.now + Self.patience
+            return (
+                try await self.topology(catalog, deadline: deadline),
+                try await Self.movingSlots(catalog, deadline: deadline)
+            )
+        }
         let needed = try migrator(.shard).migrations.last?.version ?? 0
         let statuses = await withTaskGroup(of: ShardStatus.self) { group in
             for shard in topology.shards {
-                group.addTask { await status(of: shard, topology, neededSchema: needed) }
+                group.addTask {
+                    await status(of: shard, topology, moving, neededSchema: needed)
+                }
             }
             return await group.reduce(into: []) { $0.append($1) }
         }
@@ -28,10 +36,11 @@ extension Cluster {
     }
 
     private func status(
-        of shard: Shard, _ topology: Topology, neededSchema: Int
+        of shard: Shard, _ topology: Topology, _ moving: Set<Int>, neededSchema: Int
     ) async -> ShardStatus {
         let listed = topology.owners.indices.filter { topology.owners[$0] == shard.id }
         var status = ShardStatus(shard: shard, slots: listed.count)
+        guard shard.state != .retired else { return status }
         do {
             let (active, version) = try await withShard(shard, of: topology) { connection in
                 let row = try await connection.query(
@@ -43,7 +52,8 @@ extension Cluster {
             }
             status.slotsAtShard = active.count
             status.schemaVersion = version
-            let difference = Set(listed).symmetricDifference(active.map(Int.init)).count
+            let difference = Set(listed).symmetricDifference(active.map(Int.init))
+                .subtracting(moving).count
             if difference > 0 {
                 status.problem =
                     "its own table says \(active.count) slots; \(difference) differ from the catalog"
@@ -86,7 +96,7 @@ extension Cluster {
         }
     }
 
-    private static func difference(
+    static func difference(
         _ identity: Row?, _ shard: Shard, _ topology: Topology
     ) throws(PostgresError) -> String? {
         guard let identity else { return "a shard without identity" }

@@ -94,50 +94,6 @@ struct Migrate: AsyncParsableCommand {
     }
 }
 
-/// `shardctl status`
-struct Status: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        abstract: "Asks the catalog and every shard.",
-        discussion: "Example: shardctl status --json")
-
-    @OptionGroup var common: CommonOptions
-
-    func run() async throws {
-        try await common.report {
-            let (topology, shards) = try await common.cluster().status()
-            let rows = shards.map { status in
-                [
-                    status.shard.name, status.shard.state.rawValue, "\(status.slots)",
-                    status.schemaVersion.map { "\($0)" } ?? "-", status.problem ?? "ok",
-                ]
-            }
-            let hasProblem = shards.contains { $0.problem != nil }
-            return Report(
-                lines: [
-                    "cluster \(topology.clusterID.uuidString.lowercased()), "
-                        + "epoch \(topology.epoch)"
-                ]
-                    + table([["SHARD", "STATE", "SLOTS", "SCHEMA", "HEALTH"]] + rows),
-                json: [
-                    "cluster": .text(topology.clusterID.uuidString.lowercased()),
-                    "epoch": .number(Int(topology.epoch.number)),
-                    "shards": .list(
-                        shards.map { status in
-                            .object([
-                                "name": .text(status.shard.name),
-                                "state": .text(status.shard.state.rawValue),
-                                "slots": .number(status.slots),
-                                "slotsAtShard": status.slotsAtShard.map { .number($0) } ?? .null,
-                                "schema": status.schemaVersion.map { .number($0) } ?? .null,
-                                "problem": status.problem.map { .text($0) } ?? .null,
-                            ])
-                        }),
-                ], next: hasProblem ? "look at the shards above" : "shardctl ring show",
-                exitCode: hasProblem ? 3 : 0)
-        }
-    }
-}
-
 /// `shardctl psql`
 struct Psql: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

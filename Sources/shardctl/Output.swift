@@ -109,13 +109,13 @@ func printError(code: String, message: String, next: String) {
         ]))
 }
 
-private func encoded(_ object: [String: JSONValue]) -> String {
+func encoded(_ object: [String: JSONValue]) -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     do {
         return String(decoding: try encoder.encode(object), as: UTF8.self)
     } catch {
-        preconditionFailure("texts, whole numbers and flags can be written as JSON: \(error)")
+        preconditionFailure("texts, finite numbers and flags can be written as JSON: \(error)")
     }
 }
 
@@ -131,6 +131,7 @@ struct Report {
 enum JSONValue: Encodable {
     case text(String)
     case number(Int)
+    case decimal(Double)
     case flag(Bool)
     case list([JSONValue])
     case object([String: JSONValue])
@@ -141,6 +142,7 @@ enum JSONValue: Encodable {
         switch self {
         case .text(let text): try container.encode(text)
         case .number(let number): try container.encode(number)
+        case .decimal(let number): try container.encode(number)
         case .flag(let flag): try container.encode(flag)
         case .list(let list): try container.encode(list)
         case .object(let object): try container.encode(object)

@@ -26,12 +26,15 @@ struct Init: AsyncParsableCommand {
 /// `shardctl shard …`
 struct ShardCommands: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "shard", abstract: "Adds and shows shards.",
-        subcommands: [Add.self, List.self, Show.self])
+        commandName: "shard", abstract: "Adds, shows, changes and removes shards.",
+        subcommands: [
+            Add.self, List.self, Show.self, Set.self, Drain.self, Remove.self,
+        ])
 
     struct Add: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Adds a shard while nothing is stored yet.",
+            abstract: "Adds a shard: with its share of the slots while nothing is stored yet, "
+                + "else empty.",
             discussion: "Example: shardctl shard add shard-d "
                 + "--endpoint 'host=127.0.0.1 port=54324 dbname=chat'")
 
@@ -47,12 +50,13 @@ struct ShardCommands: AsyncParsableCommand {
                 ).run()
                 var json = fields(of: outcome.shard, outcome.slots)
                 json["id"] = .number(outcome.shard.id.number)
-                json["state"] = .text(ShardState.active.rawValue)
                 json["warnings"] = .list(outcome.warnings.map { .text($0) })
+                json["notes"] = .list(outcome.notes.map { .text($0) })
                 return Report(
                     lines: ["shard \(name) owns \(outcome.slots) slots"]
-                        + outcome.warnings.map { "warning: \($0)" },
-                    json: json, next: "shardctl ring show")
+                        + outcome.warnings.map { "warning: \($0)" }
+                        + outcome.notes.map { "note: \($0)" },
+                    json: json, next: outcome.slots == 0 ? "shardctl plan" : "shardctl ring show")
             }
         }
     }
@@ -118,10 +122,11 @@ func fields(of shard: Shard, _ slots: Int) -> [String: JSONValue] {
     ]
 }
 
-/// `shardctl ring show`
+/// `shardctl ring …`
 struct RingCommands: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "ring", abstract: "Shows who owns the ring.", subcommands: [Show.self])
+        commandName: "ring", abstract: "Shows who owns the ring.",
+        subcommands: [Show.self, Simulate.self])
 
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -157,7 +162,8 @@ struct RingCommands: AsyncParsableCommand {
 /// `shardctl room locate`
 struct RoomCommands: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "room", abstract: "Finds rooms.", subcommands: [Locate.self])
+        commandName: "room", abstract: "Finds rooms, and isolates hot ones.",
+        subcommands: [Locate.self, Isolate.self])
 
     struct Locate: AsyncParsableCommand {
         static let configuration = CommandConfiguration(

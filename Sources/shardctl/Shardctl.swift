@@ -14,7 +14,8 @@ struct Shardctl: AsyncParsableCommand {
             """,
         subcommands: [
             Init.self, Dev.self, ShardCommands.self, RingCommands.self, RoomCommands.self,
-            Migrate.self, Status.self, Psql.self,
+            PlanCommands.self, RebalanceCommands.self, MoveCommands.self, SlotCommands.self,
+            Migrate.self, Status.self, Doctor.self, Psql.self,
         ])
 
     /// Wrong usage is one JSON object too, for those who asked for JSON.

@@ -97,7 +97,7 @@ import Testing
             cluster, ["one": 8_192 - taken, "two": 8_192, "three": taken])
     }
 
-    @Test func `with rooms stored an addition that has taken nothing yet is refused`()
+    @Test func `rooms stored after a cut-off that had taken nothing stay where they are`()
         async throws
     {
         let server = try PostgresServer.start()
@@ -110,14 +110,108 @@ import Testing
         try await databases.script(
             "one", "insert into rooms select 'room-' || n from generate_series(1, 50) n")
 
+        #expect(try await adding(databases, "two").run().slots == 0)
+
+        try await expectWhole(cluster, ["one": Slot.count, "two": 0])
+    }
+
+    @Test func `while a move is open a new shard claims nothing`() async throws {
+        let server = try PostgresServer.start()
+        let databases = try await Databases.make(on: server, shards: ["one", "two", "three"])
+        let cluster = try databases.cluster()
+        _ = try await adding(databases, "one").run()
+        _ = try await adding(databases, "two").run()
+        try await databases.script(
+            "catalog", "select catalog.open_move(1, 2, array[5], 'test', null, null, 1, 2)")
+
+        #expect(try await adding(databases, "three").run().slots == 0)
+
+        try await expectWhole(cluster, ["one": 8_192, "two": 8_192, "three": 0])
+    }
+
+    @Test func `what was let go before a cut-off gets its owner though moves went on meanwhile`()
+        async throws
+    {
+        let server = try PostgresServer.start()
+        let databases = try await Databases.make(on: server, shards: ["one", "two", "three"])
+        let cluster = try databases.cluster()
+        _ = try await adding(databases, "one").run()
+        _ = try await adding(databases, "two").run()
+        await #expect(throws: CutOff.self) {
+            try await adding(databases, "three", cutOffAfter: .oneOwnerLetGo).run()
+        }
+        // A move of a slot that was not let go ends, and another one is open.
+        let row = try await databases.connect("one").query(
+            "select min(slot) from shard.slots where state = 'active'",
+            deadline: .now + .seconds(20))[0]
+        let slot: Int = try row.get(0)
+        try await databases.script(
+            "catalog",
+            """
+            select catalog.open_move(1, 2, array[\(slot)], 'test', null, null, 1, 2);
+            select catalog.publish_move(1); select catalog.close_move(1, 'done', null, '1 hour');
+            select catalog.open_move(1, 2, array[\(slot + 1)], 'test', null, null, 1, 2)
+            """)
+        try await databases.script(
+            "one",
+            "update shard.slots set state = 'moved', moved_to = 2, epoch = 2 where slot = \(slot)")
+        try await databases.script(
+            "two", "update shard.slots set state = 'active', epoch = 2 where slot = \(slot)")
+
+        let taken = try await adding(databases, "three").run().slots
+
+        #expect(taken > 0)
+        let counts = try await cluster.topology().slotCounts.values
+        try await expectWhole(
+            cluster, ["one": 8_191 - taken, "two": 8_193, "three": taken])
+        #expect(counts.reduce(0, +) == Slot.count)
+    }
+
+    @Test func `with rooms stored a server that cannot take part in moves is refused`()
+        async throws
+    {
+        let server = try PostgresServer.start()
+        let other = try PostgresServer.start(settings: ["wal_level": "replica"])
+        let databases = try await Databases.make(on: server, shards: ["one"])
+        _ = try await adding(databases, "one").run()
+        try await databases.script("one", "insert into rooms values ('lobby', 0)")
+        let endpoint = "host=127.0.0.1 port=\(other.port) dbname=postgres"
+
         let failure = await #expect(throws: OperationError.self) {
-            try await adding(databases, "two").run()
+            try await adding(databases, "two", endpoint: endpoint).run()
         }
 
         #expect(failure?.kind == .refused)
-        #expect(failure?.description.contains("holds rooms") ?? false)
-        #expect(try await cluster.topology().slotCounts.values.max() == Slot.count)
-        #expect(try await cluster.status().shards[0].problem == nil)
+        #expect(failure?.description.contains("wal_level is replica") == true)
+        #expect(failure?.next.contains("alter system set wal_level = 'logical'") == true)
+        #expect(try await databases.cluster().topology().shards.count == 1)
+    }
+
+    @Test func `a new shard gets the schema of the others, not that of newer files`() async throws {
+        let server = try PostgresServer.start()
+        let databases = try await Databases.make(on: server, shards: ["one", "two"])
+        let folder = FileManager.default.temporaryDirectory
+            .appending(path: "migrations-\(UUID().uuidString)")
+        try FileManager.default.copyItem(at: Databases.migrations, to: folder)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        _ = try await adding(databases, "one").run()
+        _ = try MigrationFiles(folder: folder.appending(path: "shard")).create(title: "later")
+        try MigrationFiles(folder: folder.appending(path: "shard")).writeSums()
+        let newer = Cluster(catalog: try databases.cluster().catalog, migrations: folder)
+
+        _ = try await ShardAdding(
+            cluster: newer, name: "two", endpoint: databases.endpoint("two"), weight: 1
+        ).run()
+
+        let versions = try await newer.status().shards.map(\.schemaVersion)
+        #expect(versions[0] == versions[1])
+        try await databases.script("two", "delete from shard.migrations where version > 1")
+        let failure = await #expect(throws: OperationError.self) {
+            try await ShardAdding(
+                cluster: newer, name: "three", endpoint: databases.endpoint("three"), weight: 1
+            ).run()
+        }
+        #expect(failure?.next == "shardctl migrate up")
     }
 
     @Test func `a repeated addition keeps the weight that it began with`() async throws {

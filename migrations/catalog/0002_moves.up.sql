@@ -99,7 +99,7 @@ begin
     if not pg_try_advisory_xact_lock_shared(migration_lock) then
         raise exception 'a migration is under way' using errcode = 'SM002';
     end if;
-    if not pg_try_advisory_xact_lock(topology_lock) then
+    if not pg_try_advisory_xact_lock_shared(topology_lock) then
         raise exception 'another change of the topology is under way' using errcode = 'SM002';
     end if;
     select array_agg(distinct u.slot order by u.slot) into sorted from unnest(wanted) as u (slot);

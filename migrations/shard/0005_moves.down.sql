@@ -1,3 +1,6 @@
+drop function shard.lift_stale(bigint, integer, double precision);
+drop function shard.raise_stale(bigint, integer);
+drop function shard.stale_fence(integer, double precision);
 drop function shard.move_reopen(bigint, integer[]);
 drop function shard.move_bar(bigint, integer[]);
 drop function shard.move_lift(bigint, integer[], integer);

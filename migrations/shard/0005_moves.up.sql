@@ -242,4 +242,59 @@ begin
 end
 $$;
 
+-- Lifting the fence of a runner that is gone, by any router that waits at it: first this, at the source.
+-- Gives the move, its attempt and its target when the fence of the slot has lasted for long.
+create function shard.stale_fence(of_slot integer, seconds double precision)
+returns table (move_id bigint, attempt integer, target integer)
+language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select s.move_id, s.attempt, s.moved_to from shard.slots s
+    where s.slot = of_slot and s.state = 'fenced'
+        and s.fenced_at < clock_timestamp() - make_interval(secs => seconds)
+$$;
+
+-- Then this, at the target: whoever fenced before cannot commit any more. Gives the attempt from now
+-- on; NULL when the move is not importing here with that attempt or a later one.
+create function shard.raise_stale(m bigint, attempt_seen integer) returns integer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    importing integer[];
+    result integer;
+begin
+    select array_agg(s.slot order by s.slot) into importing
+    from shard.slots s where s.state = 'importing' and s.move_id = m;
+    perform shard.move_begin(importing);
+    update shard.slots s set attempt = s.attempt + 1
+    where s.slot = any (importing) and s.state = 'importing' and s.move_id = m
+        and s.attempt >= attempt_seen
+    returning s.attempt into result;
+    return result;
+end
+$$;
+
+-- At last this, at the source, when the target's answer is durable. Gives how many slots are open again.
+create function shard.lift_stale(m bigint, attempt_raised integer, seconds double precision)
+returns integer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+declare
+    fenced integer[];
+    result integer;
+begin
+    select array_agg(s.slot order by s.slot) into fenced
+    from shard.slots s where s.state = 'fenced' and s.move_id = m;
+    perform shard.move_begin(fenced);
+    update shard.slots s set state = 'active', moved_to = null, fenced_at = null
+    where s.slot = any (fenced) and s.state = 'fenced' and s.move_id = m
+        and s.attempt < attempt_raised
+        and s.fenced_at < clock_timestamp() - make_interval(secs => seconds);
+    get diagnostics result = row_count;
+    return result;
+end
+$$;
+
 revoke all on all functions in schema shard from public;
+grant execute on function shard.stale_fence(integer, double precision),
+    shard.raise_stale(bigint, integer), shard.lift_stale(bigint, integer, double precision)
+    to chat_app;

@@ -49,7 +49,8 @@ final class ChangeWatch: Sendable {
 
     /// Follows the log until the task is cancelled or the connection ends.
     func follow(_ connection: PostgresConnection) async throws {
-        let sql = "START_REPLICATION SLOT \(slot) LOGICAL 0/0 "
+        let sql =
+            "START_REPLICATION SLOT \(slot) LOGICAL 0/0 "
             + "(proto_version '1', publication_names '\(move.name)')"
         try await connection.replicate(sql) { bytes in
             switch try ReplicationMessage(bytes) {

@@ -10,7 +10,7 @@ struct MoveArtefacts: Sendable {
         let deadline = ContinuousClock.now + MoveLinks.patience
         _ = try await target.query(
             "select shard.move_unsubscribe($1)", [move.name], deadline: deadline)
-        try await dropSlot(source)
+        try await Self.dropSlot(move.name, source)
         try await source.script(
             "drop publication if exists \(move.name)", deadline: deadline)
         for connection in [source, target] {
@@ -23,7 +23,7 @@ struct MoveArtefacts: Sendable {
     }
 
     /// Its reader may still be there for a moment, or for ever when its machine is gone.
-    private func dropSlot(_ source: PostgresConnection) async throws {
+    static func dropSlot(_ name: String, _ source: PostgresConnection) async throws {
         let limit = ContinuousClock.now + .seconds(20)
         while true {
             let left: Int = try await source.query(
@@ -34,11 +34,11 @@ struct MoveArtefacts: Sendable {
                     select pg_terminate_backend(active_pid) from known where active_pid is not null)
                 select (select count(*) from known)
                     + 0 * (select count(*) from ended)
-                """, [move.name], deadline: .now + MoveLinks.patience)[0].get(0)
+                """, [name], deadline: .now + MoveLinks.patience)[0].get(0)
             if left == 0 { return }
             do throws(PostgresError) {
                 _ = try await source.query(
-                    "select pg_drop_replication_slot($1)", [move.name],
+                    "select pg_drop_replication_slot($1)", [name],
                     deadline: .now + MoveLinks.patience)
                 return
             } catch {

@@ -65,7 +65,8 @@ public struct MoveJournal: Sendable {
         try await cluster.withCatalog { catalog in
             let row = try await catalog.query(
                 "select state, note, source_timeline from catalog.moves where id = $1", [id],
-                deadline: .now + Cluster.patience).first
+                deadline: .now + Cluster.patience
+            ).first
             guard let row, let state = Move.State(rawValue: try row.get(0)) else {
                 throw OperationError.refused(
                     "there is no move \(id)", next: "shardctl move list --all")
@@ -168,7 +169,8 @@ public struct MoveJournal: Sendable {
 
 /// What a runner notes beside the phase.
 struct MoveFields: Sendable {
-    var runner = "\(ProcessInfo.processInfo.hostName), process \(ProcessInfo.processInfo.processIdentifier)"
+    var runner =
+        "\(ProcessInfo.processInfo.hostName), process \(ProcessInfo.processInfo.processIdentifier)"
     var note: String?
     var rows: Int64?
     var bytes: Int64?

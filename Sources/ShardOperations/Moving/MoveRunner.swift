@@ -52,7 +52,10 @@ public struct MoveRunner: Sendable {
         try await cluster.withCatalog { catalog in
             let isFree: Bool = try await catalog.query(
                 "select pg_try_advisory_lock($1, $2::int8::int4)",
-                [MoveJournal.runnerLock, Int64(truncatingIfNeeded: Int32(truncatingIfNeeded: move.id))],
+                [
+                    MoveJournal.runnerLock,
+                    Int64(truncatingIfNeeded: Int32(truncatingIfNeeded: move.id)),
+                ],
                 deadline: .now + Cluster.patience)[0].get(0)
             guard isFree || !isExclusive else {
                 throw OperationError.refused(

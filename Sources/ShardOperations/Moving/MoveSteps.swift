@@ -108,10 +108,13 @@ struct MoveSteps: Sendable {
         defer { replication.close() }
         let reader = try await links.source()
         defer { reader.close() }
+        let side = try await links.target()
+        defer { side.close() }
+        _ = try await side.query("set synchronous_commit = off", deadline: patience)
         let catchUp = MoveCatchUp(
             steps: self,
             switching: MoveSwitch(
-                move: move, source: source, target: target,
+                move: move, source: source, target: target, side: side,
                 verification: MoveVerification(move: move, tables: tables, watch: changes),
                 limits: limits, watch: watch))
         // Behind already by what was written during the copy: that first, without a second reader.
@@ -242,12 +245,11 @@ struct MoveCatchUp: Sendable {
 
     /// The target's own session is in a transaction: the mark is looked for by another one.
     private func otherMark(within duration: Duration) async throws {
-        let other = try await steps.links.target()
-        defer { other.close() }
         let mark = try await switching.mark(deadline: .now + MoveLinks.patience)
         let looking = MoveSwitch(
-            move: switching.move, source: switching.source, target: other,
-            verification: verification, limits: limits, watch: switching.watch)
+            move: switching.move, source: switching.source, target: switching.side,
+            side: switching.side, verification: verification, limits: limits,
+            watch: switching.watch)
         try await looking.arrival(of: mark, every: .milliseconds(2), deadline: .now + duration)
     }
 
@@ -260,7 +262,8 @@ struct MoveCatchUp: Sendable {
             throw MoveError.changed(step: "catching up: the replication slot is gone")
         }
         guard held <= limits.heldLogBytes else {
-            let reason = "it held back \(held) bytes of the log of \(runner.move.source.name), more "
+            let reason =
+                "it held back \(held) bytes of the log of \(runner.move.source.name), more "
                 + "than \(limits.heldLogBytes)"
             try await MoveAbort(
                 cluster: runner.cluster, move: runner.move, limits: limits, watch: runner.watch

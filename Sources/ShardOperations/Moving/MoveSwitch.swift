@@ -9,6 +9,8 @@ struct MoveSwitch: Sendable {
     let move: Move
     let source: PostgresConnection
     let target: PostgresConnection
+    /// A second session at the target, for what need not survive with the first.
+    let side: PostgresConnection
     let verification: MoveVerification
     let limits: MoveLimits
     let watch: MoveWatch
@@ -95,6 +97,7 @@ struct MoveSwitch: Sendable {
         try await watch.reached(.marked, move)
         try await arrival(of: mark, every: .milliseconds(1), deadline: deadline)
         try await watch.reached(.arrived, move)
+        async let quiet: Void = quieten()
         changed.merge(verification.watch.take()) { $0.union($1) }
         guard ContinuousClock.now < deadline else {
             throw MoveError.notReady(why: "the last changes did not arrive in time")
@@ -106,6 +109,7 @@ struct MoveSwitch: Sendable {
         {
             throw MoveError.rewritten(table.name)
         }
+        try await quiet
         try await watch.reached(.comparedAgain, move)
         guard ContinuousClock.now < deadline else {
             throw MoveError.notReady(why: "the last changes could not be compared in time")
@@ -124,6 +128,24 @@ struct MoveSwitch: Sendable {
                 // It may have been committed: only a new look tells.
                 throw MoveError.unreachable(shard: move.target.name, reason: "\(error)")
             }
+        }
+    }
+
+    /// Ends the subscription's worker, which has nothing left to do: the commit at the target drops the
+    /// subscription, and would wait for the worker with everybody else waiting for it.
+    private func quieten() async throws {
+        let deadline = ContinuousClock.now + MoveLinks.patience
+        _ = try await side.query(
+            Statement("alter subscription \(move.name) disable", isPrepared: false),
+            deadline: deadline)
+        while true {
+            let running: Int = try await side.query(
+                """
+                select count(pg_terminate_backend(pid)) from pg_stat_subscription
+                where subname = $1 and pid is not null
+                """, [move.name], deadline: deadline)[0].get(0)
+            if running == 0 { return }
+            try await Task.sleep(for: .milliseconds(1))
         }
     }
 
@@ -163,6 +185,9 @@ struct MoveSwitch: Sendable {
     /// Opens the source again: first the target learns that this attempt is over, then the source.
     func lift(_ attempt: Int) async throws {
         try await MoveLift(move: move, source: source, target: target, watch: watch).run(attempt)
+        _ = try await side.query(
+            Statement("alter subscription \(move.name) enable", isPrepared: false),
+            deadline: .now + MoveLinks.patience)
     }
 }
 

@@ -47,7 +47,8 @@ struct RowSums: Sendable {
     {
         let slot = SlotFilter.slot("t.room_id", seed: seed)
         let sums = "select (\(slot))::int4, count(*), sum(\(table.rowHash))::text"
-        let whole = "\(sums) from \(table.name) t "
+        let whole =
+            "\(sums) from \(table.name) t "
             + "where \(SlotFilter(slots: slots, seed: seed).sql) group by 1"
         guard table.roomIndex != nil else { return try await bySlot(whole, [], connection) }
         let found = try await MoveRooms(table: table, slots: slots, seed: seed).read(connection)

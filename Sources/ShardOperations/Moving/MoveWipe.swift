@@ -32,7 +32,8 @@ struct MoveWipe: Sendable {
                 for start in stride(from: 0, to: rooms.count, by: 100) {
                     let some = Array(rooms[start..<min(start + 100, rooms.count)])
                     while try await batch(
-                        table, where: "t.room_id = any ($1::text[])", [some], connection) > 0 {}
+                        table, where: "t.room_id = any ($1::text[])", [some], connection) > 0
+                    {}
                 }
             }
         }

@@ -8,27 +8,24 @@ extension ShardAdding {
     /// The old owners' transactions are all ready before the first one commits. The lock waits for
     /// writers that are under way, so the check for rooms in these slots sees what they stored.
     ///
+    /// - Parameter isClaiming: false when rooms are stored or move: then the shard gets only what
+    ///   was let go for it before this addition was cut off, since nobody else may have that.
     /// - Returns: how many slots the shard took.
     func claim(
-        _ shard: Shard, _ topology: Topology, _ catalog: PostgresConnection,
+        _ shard: Shard, _ topology: Topology, isClaiming: Bool, _ catalog: PostgresConnection,
         _ deadline: ContinuousClock.Instant
     ) async throws -> Int {
-        var weights = [shard.id: shard.weight]
-        for other in topology.shards where other.state == .active {
-            weights[other.id] = other.weight
+        let change = Change(shard: shard, epoch: topology.epoch.number + 1)
+        var taken = try await released(to: shard, topology, deadline)
+        if isClaiming {
+            let share = try await share(of: shard, topology, catalog, deadline)
+            let left = Set(share).subtracting(taken).sorted()
+            taken = (taken + (try await letGo(left, change, topology, deadline))).sorted()
         }
-        let current =
-            topology.owners.isEmpty
-            ? [ShardID?](repeating: nil, count: Slot.count) : topology.owners.map { $0 }
-        let owners = try Claim.owners(current: current, weights: weights)
-        let share = owners.indices.filter { current[$0] != owners[$0] }
-        let epoch = topology.epoch.number + 1
-        let taken = try await letGo(
-            share, of: current, Change(shard: shard, epoch: epoch), topology, deadline)
         try reached(.ownersLetGo)
-        try await own(taken, epoch, deadline)
+        if !taken.isEmpty { try await own(taken, change.epoch, deadline) }
         try reached(.owned)
-        try await publish(taken, shard, epoch, catalog, deadline)
+        try await publish(taken, change, catalog, deadline)
         try reached(.published)
         return taken.count
     }
@@ -44,30 +41,61 @@ extension ShardAdding {
         var shard: Shard
         var slots: [Int]
         var connection: PostgresConnection
-        /// Slots that it let go before this addition was cut off.
-        var released: [Int]
         var holdsRooms: Bool
     }
 
-    /// - Returns: the slots that are free for the new shard.
+    /// The slots that become the shard's; pinned ones stay where they are.
+    private func share(
+        of shard: Shard, _ topology: Topology, _ catalog: PostgresConnection,
+        _ deadline: ContinuousClock.Instant
+    ) async throws -> [Int] {
+        var weights = [shard.id: shard.weight]
+        for other in topology.shards where other.state == .active {
+            weights[other.id] = other.weight
+        }
+        let current =
+            topology.owners.isEmpty
+            ? [ShardID?](repeating: nil, count: Slot.count) : topology.owners.map { $0 }
+        let owners = try Claim.owners(current: current, weights: weights)
+        let pinned = try await SlotPins.pinned(catalog, deadline: deadline)
+        return owners.indices.filter {
+            current[$0] != owners[$0] && owners[$0] == shard.id && !pinned.contains($0)
+        }
+    }
+
+    /// Slots that their owners let go for `shard` before this addition was cut off: the catalog
+    /// does not know of it yet.
+    private func released(
+        to shard: Shard, _ topology: Topology, _ deadline: ContinuousClock.Instant
+    ) async throws -> [Int] {
+        var released: [Int] = []
+        for owner in topology.shards {
+            let slots = topology.owners.indices.filter { topology.owners[$0] == owner.id }
+            guard !slots.isEmpty else { continue }
+            released += try await cluster.withShard(owner, of: topology) { connection in
+                try await connection.query(
+                    """
+                    select coalesce(array_agg(slot::int8), '{}') from shard.slots
+                    where slot = any ($1::int8[]::int4[]) and state = 'moved' and moved_to = $2
+                    """, [slots, shard.id.number], deadline: deadline)[0].get(0, as: [Int].self)
+            }
+        }
+        return released
+    }
+
+    /// - Returns: the slots that are free for the new shard; none when rooms were stored meanwhile.
     private func letGo(
-        _ share: [Int], of current: [ShardID?], _ change: Change, _ topology: Topology,
+        _ share: [Int], _ change: Change, _ topology: Topology,
         _ deadline: ContinuousClock.Instant
     ) async throws -> [Int] {
         var givers: [Giver] = []
         defer { givers.forEach { $0.connection.close() } }
         for shard in topology.shards {
-            let slots = share.filter { current[$0] == shard.id }
+            let slots = share.filter { topology.owner(of: Slot($0)) == shard.id }
             guard !slots.isEmpty else { continue }
-            givers.append(try await lockRooms(of: shard, slots, change, deadline))
+            givers.append(try await lockRooms(of: shard, slots, deadline))
         }
-        if let holder = givers.first(where: \.holdsRooms) {
-            // Rooms were stored since the addition was cut off. What was let go then has no owner
-            // and still gets one; everything else stays where it is.
-            let released = givers.flatMap(\.released)
-            guard !released.isEmpty else { throw Self.refusedForRooms(holder.shard.name) }
-            return released
-        }
+        guard !givers.contains(where: \.holdsRooms) else { return [] }
         for giver in givers { try await release(giver, change, topology, deadline) }
         for giver in givers {
             _ = try await giver.connection.query("commit", deadline: deadline)
@@ -77,7 +105,7 @@ extension ShardAdding {
     }
 
     private func lockRooms(
-        of shard: Shard, _ slots: [Int], _ change: Change, _ deadline: ContinuousClock.Instant
+        of shard: Shard, _ slots: [Int], _ deadline: ContinuousClock.Instant
     ) async throws -> Giver {
         let connection = try await PostgresConnection.connect(
             try cluster.settings(endpoint: shard.endpoint), deadline: deadline)
@@ -90,16 +118,10 @@ extension ShardAdding {
                     Statement(
                         "select exists (select from public.rooms "
                             + "where shard.slot_of(room_id) = any ($1::int8[]::int4[]))", [slots]),
-                    Statement(
-                        """
-                        select coalesce(array_agg(slot::int8), '{}') from shard.slots
-                        where slot = any ($1::int8[]::int4[])
-                            and state = 'moved' and moved_to = $2 and epoch = $3
-                        """, [slots, change.shard.id.number, change.epoch]),
                 ], deadline: deadline)
             return Giver(
                 shard: shard, slots: slots, connection: connection,
-                released: try answers[4][0].get(0), holdsRooms: try answers[3][0].get(0))
+                holdsRooms: try answers[3][0].get(0))
         } catch {
             connection.close()
             throw error
@@ -110,19 +132,18 @@ extension ShardAdding {
         _ giver: Giver, _ change: Change, _ topology: Topology,
         _ deadline: ContinuousClock.Instant
     ) async throws {
-        let left = Set(giver.slots).subtracting(giver.released).sorted()
         let changed = try await giver.connection.query(
             """
             update shard.slots
             set state = 'moved', moved_to = $2::int8::int4, epoch = $3
             where slot = any ($1::int8[]::int4[]) and state = 'active'
-            """, [left, change.shard.id.number, change.epoch], deadline: deadline
+            """, [giver.slots, change.shard.id.number, change.epoch], deadline: deadline
         ).affectedRows
-        guard changed == left.count else {
+        guard changed == giver.slots.count else {
             let other = topology.shards.first { $0.state == .joining && $0.id != change.shard.id }
             throw OperationError.failed(
-                "shard \(giver.shard.name) owns only \(changed) of the \(left.count) slots that the "
-                    + "catalog says it owns",
+                "shard \(giver.shard.name) owns only \(changed) of the \(giver.slots.count) slots "
+                    + "that the catalog says it owns",
                 next: other.map { "repeat first what was cut off: shardctl shard add \($0.name)" }
                     ?? "shardctl status")
         }
@@ -136,8 +157,7 @@ extension ShardAdding {
             try await $0.query(
                 """
                 update shard.slots set state = 'active', epoch = $2, moved_to = null
-                where slot = any ($1::int8[]::int4[]) and (state in ('none', 'moved')
-                    or (state = 'active' and epoch = $2))
+                where slot = any ($1::int8[]::int4[]) and state in ('none', 'moved', 'active')
                 """, [slots, epoch], deadline: deadline
             ).affectedRows
         }
@@ -150,25 +170,34 @@ extension ShardAdding {
 
     /// The catalog, and with it every router, learns who owns `slots`.
     private func publish(
-        _ slots: [Int], _ shard: Shard, _ epoch: Int64, _ catalog: PostgresConnection,
+        _ slots: [Int], _ change: Change, _ catalog: PostgresConnection,
         _ deadline: ContinuousClock.Instant
     ) async throws {
+        let activate = Statement(
+            "update catalog.shards set state = 'active' where id = $1::int8::int4",
+            [change.shard.id.number])
+        guard !slots.isEmpty else {
+            _ = try await catalog.query(activate, deadline: deadline)
+            return
+        }
         _ = try await catalog.pipeline(
             [
                 Statement("begin"),
+                // Moves publish beside this.
+                Statement("lock table catalog.topology in share row exclusive mode"),
                 Statement(
-                    "insert into catalog.topology (epoch, reason) values ($1, $2)",
-                    [epoch, "shard \(name) added"]),
+                    """
+                    insert into catalog.topology (epoch, reason)
+                    select greatest($1, coalesce(max(epoch), 0) + 1), $2 from catalog.topology
+                    """, [change.epoch, "shard \(name) added"]),
                 Statement(
                     """
                     insert into catalog.slots (slot, shard_id, epoch)
                     select slot, $2::int8::int4, $3 from unnest($1::int8[]) as s (slot)
                     on conflict (slot) do update
                     set shard_id = excluded.shard_id, epoch = excluded.epoch
-                    """, [slots, shard.id.number, epoch]),
-                Statement(
-                    "update catalog.shards set state = 'active' where id = $1::int8::int4",
-                    [shard.id.number]),
+                    """, [slots, change.shard.id.number, change.epoch]),
+                activate,
                 Statement("commit"),
             ], deadline: deadline)
     }

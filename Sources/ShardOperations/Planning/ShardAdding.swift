@@ -2,7 +2,10 @@ import FoundationEssentials
 import Postgres
 public import ShardRouter
 
-/// Adds a shard to a cluster in which nothing is stored yet.
+/// Adds a shard to a cluster.
+///
+/// While nothing is stored the shard takes over its share of the slots at once. With rooms stored it
+/// becomes active without any: what it owns, moves bring.
 ///
 /// Every step can be repeated: an addition that was cut off goes on when it is called again.
 /// The slots leave their old owners before the new one has them, so no two shards own one.
@@ -17,8 +20,10 @@ public struct ShardAdding: Sendable {
         public var shard: Shard
         /// How many slots it took over.
         public var slots: Int
-        /// What works now but will stand in the way of moves.
+        /// What works now but stands, or will stand, in the way of moves.
         public var warnings: [String]
+        /// What the operator should know.
+        public var notes: [String]
     }
 
     let cluster: Cluster
@@ -40,26 +45,43 @@ public struct ShardAdding: Sendable {
         try check()
         let deadline = ContinuousClock.now + Cluster.patience
         return try await cluster.withCatalog { catalog in
-            try await lock(catalog, deadline: deadline)
-            let before = try await topology(catalog, deadline)
+            try await Cluster.lockTopology(catalog, deadline: deadline)
+            let before = try await cluster.topology(catalog, deadline: deadline)
             try checkPlace(before)
-            if before.shard(named: name) == nil {
-                try await checkEmpty(before)
-                try await list(catalog, before, deadline)
-            }
+            let fleet = try await Fleet.survey(cluster, before, deadline)
+            let migrator = try fleet.migrator(cluster)
+            let findings = try await checkServer(before, fleet, deadline)
+            if before.shard(named: name) == nil { try await list(catalog, deadline) }
             try reached(.listed)
-            let topology = try await topology(catalog, deadline)
+            let topology = try await cluster.topology(catalog, deadline: deadline)
             guard let shard = topology.shard(named: name) else {
                 throw OperationError.failed("the catalog lost the new shard")
             }
-            let warnings = try await initialise(shard, topology, deadline)
+            try await initialise(shard, topology, migrator, deadline)
             try reached(.initialised)
-            let slots = try await claim(shard, topology, catalog, deadline)
-            return Outcome(shard: shard, slots: slots, warnings: warnings)
+            let isClaiming =
+                try await Cluster.hasOpenMoves(catalog, deadline: deadline)
+                ? false : !fleet.storesRooms
+            let slots = try await claim(
+                shard, topology, isClaiming: isClaiming, catalog, deadline)
+            return outcome(shard, slots: slots, findings)
         }
     }
 
-    private func check() throws {
+    private func outcome(
+        _ shard: Shard, slots: Int, _ findings: [ServerChecks.Finding]
+    ) -> Outcome {
+        func texts(_ severity: ServerChecks.Finding.Severity) -> [String] {
+            findings.filter { $0.severity == severity }.map { "\($0.what) – \($0.fix)" }
+        }
+        var shard = shard
+        shard.state = .active
+        return Outcome(
+            shard: shard, slots: slots, warnings: texts(.warning), notes: texts(.note))
+    }
+
+    /// Name, weight and endpoint by themselves, before anything is asked of a server.
+    func check() throws {
         let isName = name.utf8.allSatisfy {
             (97...122).contains($0) || (48...57).contains($0) || $0 == 45
         }
@@ -72,6 +94,11 @@ public struct ShardAdding: Sendable {
             throw OperationError.refused(
                 "weight \(weight) is outside 1 … 1,000,000", next: "choose another --weight")
         }
+        try Self.check(endpoint: endpoint)
+    }
+
+    /// - Throws: a refusal of what is no connection string, or holds a password.
+    static func check(endpoint: String) throws {
         let settings: ConnectionSettings
         do throws(PostgresError) {
             settings = try ConnectionSettings(endpoint)
@@ -83,31 +110,6 @@ public struct ShardAdding: Sendable {
             throw OperationError.refused(
                 "the endpoint holds a password, and the catalog keeps no secrets",
                 next: "use libpq's passfile, service file or PGPASSWORD instead")
-        }
-    }
-
-    private func lock(
-        _ catalog: PostgresConnection, deadline: ContinuousClock.Instant
-    ) async throws {
-        while true {
-            let row = try await catalog.query(
-                "select pg_try_advisory_lock($1)", [Migrator.lock + 1], deadline: deadline)[0]
-            if try row.get(0, as: Bool.self) { return }
-            guard ContinuousClock.now + .milliseconds(100) < deadline else {
-                throw OperationError.failed("another change of the topology does not end")
-            }
-            try await Task.sleep(for: .milliseconds(100))
-        }
-    }
-
-    private func topology(
-        _ catalog: PostgresConnection, _ deadline: ContinuousClock.Instant
-    ) async throws -> Topology {
-        do throws(CatalogError) {
-            return try await CatalogReader.topology(
-                catalog, name: cluster.catalog.withoutSecrets, deadline: deadline)
-        } catch {
-            throw OperationError.refused("\(error)", next: "shardctl init")
         }
     }
 
@@ -133,65 +135,54 @@ public struct ShardAdding: Sendable {
         }
     }
 
-    /// With stored rooms, slots change their shard by a move only.
-    private func checkEmpty(_ topology: Topology) async throws {
-        for shard in topology.shards where shard.state == .active || shard.state == .draining {
-            let hasRooms = try await cluster.withShard(shard, of: topology) {
-                try await $0.query(
-                    "select exists (select from public.rooms)",
-                    deadline: .now + Cluster.patience)[0].get(0, as: Bool.self)
-            }
-            if hasRooms { throw Self.refusedForRooms(shard.name) }
-        }
-    }
-
-    static func refusedForRooms(_ name: String) -> OperationError {
-        .refused(
-            "shard \(name) holds rooms. Stored rooms change their shard by moves only, and this "
-                + "version cannot move rooms yet: add shards before the first message",
-            next: "shardctl plan --add, in a version that moves rooms")
-    }
-
     /// The row of the shard, as `joining`.
     private func list(
-        _ catalog: PostgresConnection, _ topology: Topology, _ deadline: ContinuousClock.Instant
+        _ catalog: PostgresConnection, _ deadline: ContinuousClock.Instant
     ) async throws {
-        try await cluster.withShard(endpoint: endpoint, name: name) { connection in
-            try await checkServer(connection, topology, deadline)
-        }
         _ = try await catalog.query(
             "insert into catalog.shards (name, endpoint, weight) values ($1, $2, $3::int8::int4)",
             [name, endpoint, weight], deadline: deadline)
     }
 
+    /// What the server lacks; nothing of it is blocking.
     private func checkServer(
+        _ topology: Topology, _ fleet: Fleet, _ deadline: ContinuousClock.Instant
+    ) async throws -> [ServerChecks.Finding] {
+        let checks = ServerChecks(
+            seed: topology.seed, needsMoves: fleet.storesRooms,
+            fleetCollations: fleet.collations)
+        return try await cluster.withShard(endpoint: endpoint, name: name) { connection in
+            let findings = try await checks.findings(connection, deadline: deadline)
+            let blocking = findings.filter { $0.severity == .blocking }
+            guard blocking.isEmpty else {
+                throw OperationError.refused(
+                    "the database at \(endpoint) cannot be a shard: "
+                        + blocking.map(\.what).joined(separator: "; "),
+                    next: blocking.map(\.fix).joined(separator: "; "))
+            }
+            try await checkIdentity(connection, topology, deadline)
+            return findings
+        }
+    }
+
+    /// Nobody's shard yet, or this one, cut off before.
+    private func checkIdentity(
         _ connection: PostgresConnection, _ topology: Topology,
         _ deadline: ContinuousClock.Instant
     ) async throws {
-        let samples = ["", "lobby", "Zürich", String(repeating: "x", count: 100)]
-        let row = try await connection.query(
-            """
-            select current_setting('server_version_num')::int4,
-                current_setting('server_encoding'),
-                (select array_agg(hashtextextended(t, $2) order by place)
-                 from unnest($1::text[]) with ordinality as s (t, place)),
-                to_regclass('shard.identity') is not null
-            """, [samples, topology.seed], deadline: deadline)[0]
-        let version: Int = try row.get(0)
-        let encoding: String = try row.get(1)
-        let hashes: [Int64] = try row.get(2)
-        let expected = samples.map { topology.ringHash.hash(RoomID($0)) }
-        guard version >= 150_000 else {
-            throw refused("PostgreSQL \(version / 10_000) is too old; 15 is needed")
-        }
-        guard encoding == "UTF8" else { throw refused("its encoding is \(encoding), not UTF8") }
-        guard hashes == expected else { throw refused("it hashes room names differently") }
-        if try row.get(3, as: Bool.self) {
-            let identity = try await connection.query(
-                "select cluster_id::text from shard.identity", deadline: deadline)
-            if let cluster = try identity.first?.get(0, as: String.self) {
-                throw refused("it is a shard of cluster \(cluster.lowercased()) already")
-            }
+        let hasTable = try await connection.query(
+            "select to_regclass('shard.identity') is not null", deadline: deadline)[0]
+            .get(0, as: Bool.self)
+        guard hasTable else { return }
+        let identity = try await connection.query(
+            "select cluster_id, shard_id from shard.identity", deadline: deadline)
+        guard let identity = identity.first else { return }
+        let (cluster, number): (UUID, Int) = (try identity.get(0), try identity.get(1))
+        let isOwn =
+            cluster == topology.clusterID
+            && number == topology.shard(named: name)?.id.number
+        guard isOwn else {
+            throw refused("it is a shard of cluster \(cluster.uuidString.lowercased()) already")
         }
     }
 
@@ -200,13 +191,11 @@ public struct ShardAdding: Sendable {
     }
 
     /// Schema and identity.
-    ///
-    /// - Returns: warnings about the server's settings.
     private func initialise(
-        _ shard: Shard, _ topology: Topology, _ deadline: ContinuousClock.Instant
-    ) async throws -> [String] {
-        let migrator = try cluster.migrator(.shard)
-        return try await cluster.withShard(endpoint: endpoint, name: name) { connection in
+        _ shard: Shard, _ topology: Topology, _ migrator: Migrator,
+        _ deadline: ContinuousClock.Instant
+    ) async throws {
+        try await cluster.withShard(endpoint: endpoint, name: name) { connection in
             _ = try await migrator.up(connection, deadline: deadline)
             let answers = try await connection.pipeline(
                 [
@@ -215,19 +204,13 @@ public struct ShardAdding: Sendable {
                             + "values ($1, $2::int8::int4, $3) on conflict do nothing",
                         [topology.clusterID, shard.id.number, topology.seed]),
                     Statement(
-                        "select cluster_id = $1 and shard_id = $2 and seed = $3, "
-                            + "current_setting('wal_level') from shard.identity",
+                        "select cluster_id = $1 and shard_id = $2 and seed = $3 "
+                            + "from shard.identity",
                         [topology.clusterID, shard.id.number, topology.seed]),
                 ], deadline: deadline)
             guard try answers[1][0].get(0, as: Bool.self) else {
                 throw refused("it has the identity of another shard")
             }
-            let level = try answers[1][0].get(1, as: String.self)
-            guard level != "logical" else { return [] }
-            return [
-                "wal_level is \(level): rooms cannot be moved from or to \(name) before it is "
-                    + "'logical' (a restart of that server)"
-            ]
         }
     }
 }

@@ -17,21 +17,22 @@ public enum Claim {
     ///   - weights: a shard of weight 0 owns nothing.
     ///   - holdings: what each shard owns now. Between equal remainders the one that owns more
     ///     gets the odd slot, which saves a move; then the lower id.
+    ///   - total: how many slots are shared out.
     public static func quotas(
-        weights: [ShardID: Int], holdings: [ShardID: Int] = [:]
+        weights: [ShardID: Int], holdings: [ShardID: Int] = [:], of total: Int = Slot.count
     ) throws(ClaimError) -> [ShardID: Int] {
         for (shard, weight) in weights where weight < 0 {
             throw .negativeWeight(shard: shard)
         }
-        let total = weights.values.reduce(0, +)
-        guard total > 0 else { throw .noWeight }
+        let sum = weights.values.reduce(0, +)
+        guard sum > 0 else { throw .noWeight }
 
-        var quotas = weights.mapValues { $0 * Slot.count / total }
-        let left = Slot.count - quotas.values.reduce(0, +)
+        var quotas = weights.mapValues { $0 * total / sum }
+        let left = total - quotas.values.reduce(0, +)
         let byRemainder = weights.keys.sorted { one, other in
             let (first, second) = (
-                weights[one, default: 0] * Slot.count % total,
-                weights[other, default: 0] * Slot.count % total
+                weights[one, default: 0] * total % sum,
+                weights[other, default: 0] * total % sum
             )
             let (firstHas, secondHas) = (holdings[one, default: 0], holdings[other, default: 0])
             return (second, secondHas, one.number) < (first, firstHas, other.number)

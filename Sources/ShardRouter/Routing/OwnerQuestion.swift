@@ -82,6 +82,8 @@ extension ShardRouter {
             case .elsewhere(let answer):
                 learn(answer, of: slot)
                 if keeper.table.owner(of: slot) != owner { return .movedOn }
+                noteFence(of: slot, at: owner, answer)
+                fences.continuation.yield()
                 return .again(owner, "slot \(slot) is \(answer.state) there", true)
             }
         } catch let failure as BodyFailed {

@@ -28,8 +28,11 @@ public struct RouterLimits: Sendable {
     public var overflow = Duration.seconds(5)
     /// When messages are turned away from a shard that does not answer.
     public var circuit = CircuitLimits()
-    /// How soon a room whose slot is fenced or on its way is tried again.
-    public var fencePause = Duration.milliseconds(20)
+    /// How soon a room whose slot is fenced or on its way is tried again: a fence lasts 10–20 ms.
+    public var fencePause = Duration.milliseconds(5)
+    /// A fence that has lasted this long has lost its runner: the router lifts it. Runners lift theirs
+    /// after fractions of a second.
+    public var staleFence = Duration.seconds(5)
     /// The shortest time after which a refused caller is asked to come back.
     public var overloadPause = Duration.milliseconds(250)
     /// The longest one: a queue that needs more than this is not worth waiting for.

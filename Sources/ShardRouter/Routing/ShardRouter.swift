@@ -21,6 +21,11 @@ public final class ShardRouter: Service {
     let pools: Pools
     let tracing: RouterTracing
     let metrics: RouterMetrics
+    /// Told when a room has to wait for a fence.
+    let fences = AsyncStream.makeStream(
+        of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    /// Slots at whose fence somebody waits.
+    let waiting = Mutex<[Slot: FenceWait]>([:])
     /// Queues are measured this much more rarely than they are looked at.
     private static let sweepsPerMeasurement = 25
 
@@ -114,6 +119,7 @@ public final class ShardRouter: Service {
         await withDiscardingTaskGroup { group in
             group.addTask { await self.keeper.run() }
             group.addTask { await self.sweep() }
+            group.addTask { await self.followFences() }
             group.addTask { await self.pools.run() }
             await withDiscardingTaskGroup { lanes in
                 for await shard in pools.newShards {
@@ -140,6 +146,19 @@ public final class ShardRouter: Service {
             } catch {
                 return
             }
+        }
+    }
+
+    /// Lets rooms go on soon after their fence, which lasts less than the time between two sweeps.
+    private func followFences() async {
+        for await _ in fences.stream {
+            do {
+                try await Task.sleep(for: configuration.limits.fencePause)
+            } catch {
+                return
+            }
+            dispatcher.sweep(now: .now) { keeper.table.owner(of: $0.slot) }
+            await liftStaleFences()
         }
     }
 
@@ -207,6 +226,8 @@ public final class ShardRouter: Service {
     ) -> WriteQueues.Continuation {
         learn(answer, of: slot)
         if let owner = keeper.table.owner(of: slot), owner != shard { return .at(owner) }
+        noteFence(of: slot, at: shard, answer)
+        fences.continuation.yield()
         return .later(.now + configuration.limits.fencePause)
     }
 

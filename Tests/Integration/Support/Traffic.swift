@@ -41,7 +41,8 @@ final class Traffic: Sendable {
     ///   - servers: where each shard is in the end; nil: where it was in the beginning.
     static func run(
         on cluster: TestCluster, roomsPerShard: Int = 4, limits: RouterLimits = RouterLimits(),
-        rest: Duration = .zero, servers: [PostgresServer]? = nil, _ body: (Traffic) async throws -> Void
+        rest: Duration = .zero, servers: [PostgresServer]? = nil,
+        _ body: (Traffic) async throws -> Void
     ) async throws {
         let router = try await ShardRouter.start(
             RouterConfiguration(catalog: try cluster.routerSettings(), limits: limits),

@@ -30,13 +30,25 @@ struct Shardctl {
     }
 
     func runPlainly(_ words: [String]) async throws -> Answer {
+        try await run(program.path(), words)
+    }
+
+    /// Runs what a command proposed, as an operator would: by a shell.
+    func shell(_ command: String) async throws -> Answer {
+        try await run("/bin/sh", ["-c", command])
+    }
+
+    private var program: URL {
+        URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
+            .deletingLastPathComponent().appending(path: "shardctl")
+    }
+
+    private func run(_ program: String, _ words: [String]) async throws -> Answer {
         let file = FileManager.default.temporaryDirectory
             .appending(path: "shardctl-\(UUID().uuidString)")
-        let program = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
-            .deletingLastPathComponent().appending(path: "shardctl")
         let status = await withCheckedContinuation { continuation in
             Thread.detachNewThread {
-                continuation.resume(returning: spawn(program.path(), words, output: file.path()))
+                continuation.resume(returning: spawn(program, words, output: file.path()))
             }
         }
         let text = try String(contentsOf: file, encoding: .utf8)
@@ -44,12 +56,14 @@ struct Shardctl {
         return Answer(code: Int(status), text: text, json: [:])
     }
 
-    private func spawn(_ program: String, _ words: [String], output: String) -> Int32 {
+    private func spawn(_ file: String, _ words: [String], output: String) -> Int32 {
         let environment = [
             "SHARD_CATALOG=\(catalog)", "SHARDCTL_MIGRATIONS=\(Databases.migrations.path())",
-            "PATH=\(ProcessInfo.processInfo.environment["PATH"] ?? "")", "PGCONNECT_TIMEOUT=10",
+            "PATH=\(program.deletingLastPathComponent().path())"
+                + ":\(ProcessInfo.processInfo.environment["PATH"] ?? "")",
+            "PGCONNECT_TIMEOUT=10",
         ]
-        var arguments = ([program] + words).map { strdup($0) } + [nil]
+        var arguments = ([file] + words).map { strdup($0) } + [nil]
         var variables = environment.map { strdup($0) } + [nil]
         defer { (arguments + variables).forEach { free($0) } }
         var actions = posix_spawn_file_actions_t()
@@ -58,7 +72,7 @@ struct Shardctl {
         posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
         posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
         var pid = pid_t()
-        guard posix_spawn(&pid, program, &actions, nil, &arguments, &variables) == 0 else {
+        guard posix_spawn(&pid, file, &actions, nil, &arguments, &variables) == 0 else {
             return -1
         }
         var status: Int32 = 0
