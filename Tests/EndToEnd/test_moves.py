@@ -51,7 +51,8 @@ async def test_a_server_that_stood_still_while_all_its_rooms_moved_loses_nothing
         os.kill(servers[0].process.pid, signal.SIGSTOP)
         try:
             plan = (await asyncio.to_thread(cluster.shardctl, "plan", "--drain", leaving))["plan"]
-            await asyncio.to_thread(cluster.shardctl, "rebalance", str(plan))
+            done = await asyncio.to_thread(cluster.run, "rebalance", str(plan))
+            assert done.returncode == 0, done.stdout + done.stderr
         finally:
             os.kill(servers[0].process.pid, signal.SIGCONT)
         assert all(cluster.owner(room) != leaving for room in rooms)
