@@ -59,6 +59,8 @@ enum MoveError: Error {
     case notReady(why: String)
     /// The move holds back more of the source's log than it may.
     case logFull(heldBytes: Int64)
+    /// A table was emptied or rewritten while it moved: everything is to be compared again.
+    case rewritten(String)
     /// Both sides hold different rows. The move must not go on.
     case differs(String)
 }

@@ -75,6 +75,9 @@ struct MoveSwitch: Sendable {
         } catch MoveError.differs(let what) {
             try await lift(attempt)
             throw MoveError.differs(what)
+        } catch MoveError.rewritten(let table) {
+            try await lift(attempt)
+            throw MoveError.changed(step: "compare: \(table) was truncated or rewritten")
         } catch PostgresError.deadlineExceeded {
             try await lift(attempt)
             throw MoveError.notReady(why: "a shard did not answer in time")
@@ -101,6 +104,11 @@ struct MoveSwitch: Sendable {
         }
         try await verification.compareLast(
             changed, source: source, target: target, deadline: deadline)
+        if let table = try await MoveTable.rewritten(
+            verification.tables, source, deadline: deadline)
+        {
+            throw MoveError.rewritten(table.name)
+        }
         try await quiet
         try await watch.reached(.comparedAgain, move)
         guard ContinuousClock.now < deadline else {

@@ -24,6 +24,8 @@ struct MoveTable: Sendable, Equatable {
     var roomIndex: [String]?
     /// The server's estimate.
     var estimatedRows: Int64
+    /// The number of its file. TRUNCATE, which no subscription is told of, gives it another one.
+    var file: Int64
 
     /// As ``ChangeWatch`` names it.
     var logName: String { "\(sqlName(schemaName)).\(sqlName(tableName))" }
@@ -68,13 +70,31 @@ struct MoveTable: Sendable, Equatable {
                 tableName: try row.get("table_name"), columns: columns,
                 key: columns.filter { keys.contains($0.name) },
                 roomIndex: try row.get("room_index"),
-                estimatedRows: try row.get("estimated_rows"))
+                estimatedRows: try row.get("estimated_rows"), file: try row.get("file"))
         }
+    }
+
+    /// The first of `tables` that was emptied or rewritten since they were read.
+    static func rewritten(
+        _ tables: [MoveTable], _ connection: PostgresConnection,
+        deadline: ContinuousClock.Instant
+    ) async throws -> MoveTable? {
+        let rows = try await connection.query(
+            """
+            select format('%I.%I', n.nspname, c.relname), pg_relation_filenode(c.oid)::int8
+            from shard.tables r
+            join pg_class c on c.oid = r.table_name::regclass
+            join pg_namespace n on n.oid = c.relnamespace
+            """, deadline: deadline)
+        var files: [String: Int64] = [:]
+        for row in rows { files[try row.get(0)] = try row.get(1) }
+        return tables.first { files[$0.name] != $0.file }
     }
 
     private static let sql = """
         select format('%I.%I', n.nspname, c.relname) as name, n.nspname::text as schema_name,
             c.relname::text as table_name, greatest(c.reltuples, 0)::int8 as estimated_rows,
+            pg_relation_filenode(c.oid)::int8 as file,
             a.columns, a.types, a.exact, a.texts,
             (select array_agg(k.attname::text order by k.attnum) from pg_index i
              join pg_attribute k on k.attrelid = c.oid and k.attnum = any (i.indkey)

@@ -1,4 +1,3 @@
-import Foundation
 import Synchronization
 import TestKit
 import Testing
@@ -57,15 +56,14 @@ final class Snare: Sendable {
         case set, holding, released, dead
     }
 
-    private let point: MovePoint
-    private let fence: Duration
     private struct Contents {
         var state = State.set
         var hasStalled = false
     }
 
+    private let point: MovePoint
+    private let fence: Duration
     private let contents = Mutex(Contents())
-    let begun = ContinuousClock.now
 
     init(at point: MovePoint, limits: MoveLimits) {
         self.point = point
@@ -88,9 +86,6 @@ final class Snare: Sendable {
     func kill() { contents.withLock { $0.state = .dead } }
 
     private func reached(_ point: MovePoint) async throws {
-        if ProcessInfo.processInfo.environment["PROFILE"] != nil {
-            print("  ", ContinuousClock.now - begun, point)
-        }
         // A fence that is lifted: the budget is used up, once.
         let stalls = contents.withLock { contents in
             guard self.point.isOfLift, point == .drained, !contents.hasStalled else { return false }

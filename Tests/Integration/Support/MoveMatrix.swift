@@ -206,19 +206,18 @@ final class MoveMatrix: Sendable {
             """, [Int64(MoveJournal.runnerLock), move.id], deadline: .now + .seconds(20))
     }
 
-    /// One more fault in a move that goes on.
+    /// One more fault in a move that goes on, if it comes to the point.
     private func again(_ cell: MoveCell, _ move: Move) async throws -> [String] {
         guard try await MoveJournal(cluster: operations).state(of: move.id).state == .open else {
             return []
         }
         let snare = Snare(at: cell.point, limits: limits)
         return try await withThrowingTaskGroup(of: String.self) { group in
-            let hasEnded = Mutex(false)
             group.addTask { [self] in
                 await outcome { [self] in "\(try await mover(snare.watch).run(move))" }
             }
-            while !snare.hasCaught, !hasEnded.withLock({ $0 }) {
-                try await Task.sleep(for: .milliseconds(1))
+            while !snare.hasCaught {
+                try await Task.sleep(for: .milliseconds(20))
                 if try await MoveJournal(cluster: operations).state(of: move.id).state != .open {
                     break
                 }
