@@ -3,8 +3,8 @@ import Glibc
 import ShardOperations
 import Synchronization
 
-/// Shows how moves go on: a live table on a terminal, a line for each change in a pipe, an object for
-/// each change with `--json`.
+/// Shows how moves go on: a live table on a terminal, a line for each change in a pipe. With `--json`
+/// each change is an object in a line of standard error: standard output is the result alone.
 final class MoveView: Sendable {
     private struct Contents {
         var events: [Int64: MoveEvent] = [:]
@@ -51,8 +51,13 @@ final class MoveView: Sendable {
         guard contents.shown[event.move] != state || isDue else { return }
         contents.shown[event.move] = state
         contents.shownAt[event.move] = .now
-        print(isJSON ? encoded(["event": .object(Self.json(event))]) : Self.line(event))
-        fflush(nil)
+        guard isJSON else {
+            print(Self.line(event))
+            fflush(nil)
+            return
+        }
+        let line = encoded(["event": .object(Self.json(event))]) + "\n"
+        FileHandle.standardError.write(Data(line.utf8))
     }
 
     private func paint(_ contents: inout Contents, isLast: Bool) {

@@ -59,5 +59,28 @@ import Testing
         try await cluster.expectNothingLeft()
     }
 
+    @Test func `a catalog that is away for a moment stops no move`() async throws {
+        let cluster = try await TestCluster.start(shards: 2, seed: 3)
+        defer { withExtendedLifetime(cluster) {} }
+        let operations = try cluster.operations()
+        let topology = try await operations.topology()
+        let watch = MoveWatch(reached: { point, _ in
+            guard [.imported, .activated].contains(point) else { return }
+            cluster.catalog.kill()
+            try cluster.catalog.start()
+        })
+
+        try await Traffic.run(on: cluster) { traffic in
+            try await traffic.progress(1)
+            let move = try await Mover(cluster: operations, limits: MoveLimits(), watch: watch)
+                .move(
+                    Array(topology.slots(of: 1).prefix(100)), from: topology.shards[0],
+                    to: topology.shards[1], reason: "test")
+            #expect(move.state == .done)
+        }
+
+        try await cluster.expectNothingLeft()
+    }
+
     private struct CutOff: Error {}
 }

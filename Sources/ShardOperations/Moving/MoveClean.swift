@@ -77,7 +77,8 @@ public struct MoveClean: Sendable {
         try await journal.notePurged(move)
     }
 
-    private func dropOrphans(_ shard: Shard, _ topology: Topology) async throws -> [String] {
+    /// Drops what is named after moves that are closed.
+    func dropOrphans(_ shard: Shard, _ topology: Topology) async throws -> [String] {
         let prefix = Move.prefix(topology.clusterID)
         // Read first: what is opened afterwards is not known at the shard yet.
         let names = try await cluster.withShard(shard, of: topology) { connection in

@@ -126,7 +126,7 @@ public struct MoveRunner: Sendable {
         var hasLivingCopy = false
         while true {
             var move = move
-            move.sourceTimeline = try await journal.state(of: move.id).timeline
+            move.sourceTimeline = try await journalled { try await $0.state(of: move.id).timeline }
             let sight = try await MoveSight.read(
                 move, source: source, target: target, deadline: .now + MoveLinks.patience)
             if try await isClosed() {
@@ -163,11 +163,11 @@ public struct MoveRunner: Sendable {
     }
 
     private func isClosed() async throws -> Bool {
-        try await journal.state(of: move.id).state != .open
+        try await journalled { try await $0.state(of: move.id).state != .open }
     }
 
     private func closedOutcome() async throws -> Outcome {
-        let last = try await journal.state(of: move.id)
+        let last = try await journalled { try await $0.state(of: move.id) }
         return last.state == .done
             ? .done : .aborted(last.note ?? "by somebody else", isReplaceable: true)
     }
@@ -175,6 +175,15 @@ public struct MoveRunner: Sendable {
     private func abort(because reason: String) async throws {
         try await MoveAbort(cluster: cluster, move: move, limits: limits, watch: watch)
             .run(because: reason)
+    }
+
+    /// Asks the journal; a catalog that is away is a connection that failed, and comes back.
+    func journalled<Value>(_ body: (MoveJournal) async throws -> Value) async throws -> Value {
+        do {
+            return try await body(journal)
+        } catch let error as OperationError where error.kind == .failed {
+            throw MoveError.unreachable(shard: "catalog", reason: error.description)
+        }
     }
 
     /// Notes for people how far the move is. The catalog may be away: that stops no move.

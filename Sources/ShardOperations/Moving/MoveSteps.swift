@@ -140,13 +140,14 @@ struct MoveSteps: Sendable {
                 [move.id, move.slots, move.epochs, move.target.id.number], deadline: patience)
             try await watch.reached(.released, move)
         }
-        let journal = MoveJournal(cluster: runner.cluster)
-        try await journal.publish(move)
+        try await runner.journalled { try await $0.publish(move) }
         try await watch.reached(.announced, move)
         runner.progress.enter(.cleaning)
         try await MoveArtefacts(move: move).drop(source: source, target: target)
         try await watch.reached(.slotDropped, move)
-        try await journal.close(move, as: .done, note: nil, grace: limits.grace)
+        try await runner.journalled {
+            try await $0.close(move, as: .done, note: nil, grace: limits.grace)
+        }
         try await watch.reached(.closed, move)
         runner.progress.enter(.done)
     }

@@ -58,6 +58,9 @@ public struct Mover: Sendable {
         reverses: Int64? = nil
     ) async throws -> Move {
         let topology = try await cluster.topology()
+        // What a runner left that was killed after somebody else had closed its move.
+        let clean = MoveClean(cluster: cluster, limits: limits)
+        for shard in [source, target] { _ = try await clean.dropOrphans(shard, topology) }
         let warnings = try await MovePreflight(
             cluster: cluster, topology: topology, source: source, target: target, slots: slots
         ).run()
