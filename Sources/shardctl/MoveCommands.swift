@@ -267,9 +267,16 @@ struct MoveCommands: AsyncParsableCommand {
     struct Abort: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Ends a move before its switch: the source keeps everything.",
-            discussion: "Example: shardctl move abort 12 --yes")
+            discussion: """
+                Examples: shardctl move abort 12 --yes
+                          shardctl move abort 12 --target-lost --yes
+
+                --target-lost is for a target whose server is gone for ever, and only for that: if \
+                it came back as it was, two shards could own the rooms.
+                """)
 
         @Argument(help: "The move's id.") var move: Int64
+        @Flag(help: "The target's server is gone for ever.") var targetLost = false
         @Flag(help: "Confirms it.") var yes = false
         @OptionGroup var common: CommonOptions
 
@@ -283,8 +290,12 @@ struct MoveCommands: AsyncParsableCommand {
                             + "\(open.target.name); \(open.source.name) keeps everything",
                         next: "shardctl move abort \(move) --yes")
                 }
-                try await MoveAbort(cluster: cluster, move: open, limits: MoveLimits())
-                    .run(because: "aborted by an operator")
+                let abort = MoveAbort(cluster: cluster, move: open, limits: MoveLimits())
+                if targetLost {
+                    try await abort.runWithoutTarget()
+                } else {
+                    try await abort.run(because: "aborted by an operator")
+                }
                 return Report(
                     lines: ["move \(move) is aborted; \(open.source.name) owns its slots"],
                     json: ["move": .number(Int(move)), "state": .text("aborted")],

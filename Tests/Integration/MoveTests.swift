@@ -33,9 +33,8 @@ import Testing
         let operations = try cluster.operations()
         let topology = try await operations.topology()
         var limits = RouterLimits()
-        limits.staleFence = .milliseconds(500)
-        // Cut off behind its fence, once and for all.
-        let watch = MoveWatch(reached: { point, _ in if point == .marked { throw CutOff() } })
+        limits.staleFence = .seconds(2)
+        let watch = MoveWatch(reached: { point, _ in if point == .compared { throw CutOff() } })
         var once = MoveLimits()
         once.failures = 1
         let mover = Mover(cluster: operations, limits: once, watch: watch)
@@ -46,6 +45,13 @@ import Testing
                 topology.slots(of: 1), from: topology.shards[0], to: topology.shards[1],
                 reason: "test")
             await #expect(throws: OperationError.self) { try await mover.run(move) }
+            // What a runner does last that dies behind its fence.
+            _ = try await cluster.rows(
+                shard: 1,
+                """
+                select shard.move_fence(\(move.id), array[\(move.slots.list)],
+                    array[\(move.epochs.list)]::bigint[], 0, 2)
+                """)
             try await traffic.progress(1)
             let states = try await cluster.rows(
                 shard: 1, "select count(*) from shard.slots where state = 'fenced'")
@@ -83,4 +89,8 @@ import Testing
     }
 
     private struct CutOff: Error {}
+}
+
+extension Sequence where Element: BinaryInteger {
+    fileprivate var list: String { map { "\($0)" }.joined(separator: ",") }
 }

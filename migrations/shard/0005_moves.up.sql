@@ -250,7 +250,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp as $$
     select s.move_id, s.attempt, s.moved_to from shard.slots s
     where s.slot = of_slot and s.state = 'fenced'
-        and s.fenced_at < clock_timestamp() - make_interval(secs => seconds)
+        and s.fenced_at < clock_timestamp() - make_interval(secs => greatest(seconds, 2))
 $$;
 
 -- Then this, at the target: whoever fenced before cannot commit any more. Gives the attempt from now
@@ -290,7 +290,8 @@ begin
     update shard.slots s set state = 'active', moved_to = null, fenced_at = null
     where s.slot = any (fenced) and s.state = 'fenced' and s.move_id = m
         and s.attempt < attempt_raised
-        and s.fenced_at < clock_timestamp() - make_interval(secs => seconds);
+        -- Runners lift their own fences long before: nobody may lift a living one.
+        and s.fenced_at < clock_timestamp() - make_interval(secs => greatest(seconds, 2));
     get diagnostics result = row_count;
     return result;
 end

@@ -57,8 +57,12 @@ final class ChangeWatch: Sendable {
             case .change(let change):
                 try self.note(change)
                 return nil
-            case .keepalive(_, let isReplyWanted):
-                let position = self.contents.withLock(\.position)
+            case .keepalive(let end, let isReplyWanted):
+                let position = self.contents.withLock { contents in
+                    // Between transactions everything up to here has been seen, and may go.
+                    if contents.pending.isEmpty { contents.position = max(contents.position, end) }
+                    return contents.position
+                }
                 return isReplyWanted ? ReplicationMessage.confirmation(position) : nil
             }
         }
@@ -70,6 +74,11 @@ final class ChangeWatch: Sendable {
             defer { contents.changed = [:] }
             return contents.changed
         }
+    }
+
+    /// Takes back rows that were taken and not compared.
+    func putBack(_ rows: [String: Set<RowKey>]) {
+        contents.withLock { $0.changed.merge(rows) { $0.union($1) } }
     }
 
     /// Waits until everything that was committed before `mark` has been seen.

@@ -10,16 +10,32 @@ struct MoveArtefacts: Sendable {
         let deadline = ContinuousClock.now + MoveLinks.patience
         _ = try await target.query(
             "select shard.move_unsubscribe($1)", [move.name], deadline: deadline)
+        try await dropAtSource(source)
+        try await forget(target)
+    }
+
+    /// The same without the target.
+    func dropAtSource(_ source: PostgresConnection) async throws {
+        let deadline = ContinuousClock.now + MoveLinks.patience
+        // A runner that stands still keeps its sessions, and their snapshots hold back the vacuum.
+        _ = try await source.query(
+            """
+            select pg_terminate_backend(pid) from pg_stat_activity
+            where application_name = $1 and pid <> pg_backend_pid()
+                and xact_start < clock_timestamp() - interval '1 minute'
+            """, [move.name], deadline: deadline)
         try await Self.dropSlot(move.name, source)
         try await source.script(
             "drop publication if exists \(move.name)", deadline: deadline)
-        for connection in [source, target] {
-            _ = try await connection.pipeline(
-                [
-                    Statement("delete from shard.move_marks where move_id = $1", [move.id]),
-                    Statement("delete from shard.move_probes where move_id = $1", [move.id]),
-                ], deadline: deadline)
-        }
+        try await forget(source)
+    }
+
+    private func forget(_ connection: PostgresConnection) async throws {
+        _ = try await connection.pipeline(
+            [
+                Statement("delete from shard.move_marks where move_id = $1", [move.id]),
+                Statement("delete from shard.move_probes where move_id = $1", [move.id]),
+            ], deadline: .now + MoveLinks.patience)
     }
 
     /// Its reader may still be there for a moment, or for ever when its machine is gone.
@@ -67,6 +83,32 @@ public struct MoveAbort: Sendable {
         self.move = move
         self.limits = limits
         self.watch = watch
+    }
+
+    /// Ends a move whose target is gone for ever. If it came back, and a runner that slept with it,
+    /// two shards would own the slots: that is why a target that answers is refused.
+    public func runWithoutTarget() async throws {
+        let journal = MoveJournal(cluster: cluster)
+        guard try await journal.state(of: move.id).state == .open else {
+            throw OperationError.refused(
+                "move \(move.id) is closed already", next: "shardctl move show \(move.id)")
+        }
+        let links = MoveLinks(cluster: cluster, move: move)
+        do {
+            try await links.target().close()
+            throw OperationError.refused(
+                "the target \(move.target.name) answers, so it is not lost",
+                next: "shardctl move abort \(move.id) --yes")
+        } catch MoveError.unreachable {
+            // As it has to be.
+        }
+        let source = try await links.source()
+        defer { source.close() }
+        try await MoveArtefacts(move: move).dropAtSource(source)
+        try await source.step(
+            "move_reopen($1, $2::int8[]::int4[])", [move.id, move.slots],
+            deadline: .now + MoveLinks.patience)
+        try await journal.close(move, as: .aborted, note: "its target is lost", grace: nil)
     }
 
     /// - Throws: a refusal when the target owns the slots already; ``MoveError`` when a shard is away:

@@ -38,11 +38,28 @@ public struct MoveAudit: Sendable {
         let target = try await links.target()
         defer { target.close() }
         var outcome = Outcome(move: move.id)
+        try await checkStanding(source, target)
         for table in try await MoveTable.read(source, deadline: .now + MoveLinks.patience) {
             try await compare(table, source, target, &outcome)
         }
-        try await MoveJournal(cluster: cluster).noteVerified(move)
+        try await checkStanding(source, target)
+        if outcome.missing == 0, outcome.changed == 0 {
+            try await MoveJournal(cluster: cluster).noteVerified(move)
+        }
         return outcome
+    }
+
+    /// Both sides are as the move left them: nobody has moved the slots on.
+    private func checkStanding(
+        _ source: PostgresConnection, _ target: PostgresConnection
+    ) async throws {
+        let sight = try await MoveSight.read(
+            move, source: source, target: target, deadline: .now + MoveLinks.patience)
+        guard sight.source == .moved, sight.target == .active else {
+            throw OperationError.refused(
+                "the slots of move \(move.id) have moved on since: its old copy says nothing about "
+                    + "them", next: "shardctl move list --all")
+        }
     }
 
     private func compare(

@@ -57,21 +57,22 @@ public struct MoveClean: Sendable {
     func purge(_ move: Move) async throws {
         let source = try await MoveLinks(cluster: cluster, move: move).source()
         defer { source.close() }
-        let held: [Int] = try await source.query(
-            """
-            select coalesce(array_agg(slot::int8 order by slot), '{}') from shard.slots
-            where slot = any ($1::int8[]::int4[]) and state = 'moved' and move_id = $2
-            """, [move.slots, move.id], deadline: .now + MoveLinks.patience)[0].get(0)
-        if !held.isEmpty {
+        while true {
             var mine = move
-            mine.slots = held
+            mine.slots = try await source.query(
+                """
+                select coalesce(array_agg(slot::int8 order by slot), '{}') from shard.slots
+                where slot = any ($1::int8[]::int4[]) and state = 'moved' and move_id = $2
+                """, [move.slots, move.id], deadline: .now + MoveLinks.patience)[0].get(0)
+            if mine.slots.isEmpty { break }
             do {
                 try await MoveWipe(
                     move: mine, limits: limits, expected: "moved",
                     afterBatch: { try await watch.reached(.purgedBatch, move) }, pause: Self.pause
                 ).run(source)
+                break
             } catch MoveError.changed {
-                // A later move has begun with these slots; it wipes them itself.
+                // A later move has begun with some of the slots; it wipes those itself.
             }
         }
         try await journal.notePurged(move)

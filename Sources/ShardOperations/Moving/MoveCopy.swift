@@ -5,6 +5,8 @@ import Synchronization
 /// Step 4: the rows of a move's slots, as they are in one snapshot of the source, go to the target;
 /// what changes afterwards waits in the replication slot.
 struct MoveCopy: Sendable {
+    private static let publishAttempts = 10
+
     let links: MoveLinks
     let tables: [MoveTable]
     let limits: MoveLimits
@@ -45,7 +47,8 @@ struct MoveCopy: Sendable {
         let snapshot = try await makeSlot(replication, control, waits)
         try await watch.reached(.slotMade, move)
         let timeline: Int = try await control.query(
-            "select timeline_id from pg_control_checkpoint()", deadline: patience)[0].get(0)
+            "select ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int4",
+            deadline: patience)[0].get(0)
         var readers: [PostgresConnection] = []
         defer { readers.forEach { $0.close() } }
         for _ in 0..<limits.workers {
@@ -68,13 +71,21 @@ struct MoveCopy: Sendable {
             tables.map { "\($0.name) where (\(move.rowFilter))" } + [
                 "shard.move_marks where (move_id = \(move.id))"
             ]
-        try await control.script(
-            """
-            set lock_timeout = '2s';
-            create publication \(move.name) for table \(parts.joined(separator: ", "))
-            with (publish = 'insert, update, delete');
-            reset lock_timeout
-            """, deadline: patience)
+        // Whoever waits for a lock makes everybody behind it wait: short tries, a few of them.
+        for attempt in 1...Self.publishAttempts {
+            do throws(PostgresError) {
+                return try await control.script(
+                    """
+                    set lock_timeout = '500ms';
+                    create publication \(move.name) for table \(parts.joined(separator: ", "))
+                    with (publish = 'insert, update, delete');
+                    reset lock_timeout
+                    """, deadline: patience)
+            } catch {
+                guard error.sqlState == "55P03", attempt < Self.publishAttempts else { throw error }
+            }
+            try await Task.sleep(for: .milliseconds(200) * attempt)
+        }
     }
 
     /// The server finishes this only when every transaction that wrote before it has ended, in all

@@ -10,11 +10,11 @@ struct MoveLinks: Sendable {
     static let patience = Duration.seconds(30)
 
     func source(replication: Bool = false) async throws -> PostgresConnection {
-        try await connect(move.source.endpoint, move.source.name, replication: replication)
+        try await connect(move.source, replication: replication)
     }
 
     func target() async throws -> PostgresConnection {
-        try await connect(move.target.endpoint, move.target.name, replication: false)
+        try await connect(move.target, replication: false)
     }
 
     /// How the target's server reaches the source's. A password is not written into the target's
@@ -22,30 +22,40 @@ struct MoveLinks: Sendable {
     func subscriptionSource() throws -> String {
         var settings = try cluster.settings(endpoint: move.source.endpoint).findingPrimary
         settings["application_name"] = nil
-        settings["connect_timeout"] = settings["connect_timeout"] ?? "10"
+        settings["connect_timeout"] = settings["connect_timeout"] ?? "3"
         return settings.withoutSecrets
     }
 
     private func connect(
-        _ endpoint: String, _ name: String, replication: Bool
+        _ shard: Shard, replication: Bool
     ) async throws -> PostgresConnection {
-        var settings = try cluster.settings(endpoint: endpoint).findingPrimary
+        var settings = try cluster.settings(endpoint: shard.endpoint).findingPrimary
         settings["application_name"] = move.name
         let limits = [
             "statement_timeout=0", "lock_timeout=0", "idle_in_transaction_session_timeout=0",
+            // Values that are compared as text must read alike everywhere.
+            "timezone=UTC", "datestyle=ISO,YMD", "intervalstyle=postgres",
+            "extra_float_digits=1", "bytea_output=hex", "lc_monetary=C",
         ]
-        if replication {
-            settings["replication"] = "database"
-        } else {
-            settings["options"] =
-                ((settings["options"].map { [$0] } ?? []) + limits.map { "-c \($0)" })
-                .joined(separator: " ")
-        }
+        if replication { settings["replication"] = "database" }
+        settings["options"] =
+            ((settings["options"].map { [$0] } ?? []) + limits.map { "-c \($0)" })
+            .joined(separator: " ")
         do throws(PostgresError) {
-            return try await .connect(settings, deadline: .now + .seconds(5))
+            let connection = try await PostgresConnection.connect(
+                settings, deadline: .now + .seconds(5))
+            if replication { return connection }
+            // An endpoint that leads elsewhere must not be written to.
+            let identity = try await connection.query(
+                "select cluster_id = $1 and shard_id = $2 from shard.identity",
+                [move.clusterID, shard.id.number], deadline: .now + Self.patience)
+            if try identity.first?.get(0, as: Bool.self) == true { return connection }
+            connection.close()
         } catch {
-            throw MoveError.unreachable(shard: name, reason: "\(error)")
+            throw MoveError.unreachable(shard: shard.name, reason: "\(error)")
         }
+        throw MoveError.unreachable(
+            shard: shard.name, reason: "another database answers at its endpoint")
     }
 }
 
@@ -57,6 +67,8 @@ enum MoveError: Error {
     case changed(step: String)
     /// The fence was lifted, or never made: the target or the source was not ready in time.
     case notReady(why: String)
+    /// The commit at the target may have happened.
+    case unknownOutcome(reason: String)
     /// The move holds back more of the source's log than it may.
     case logFull(heldBytes: Int64)
     /// A table was emptied or rewritten while it moved: everything is to be compared again.

@@ -24,6 +24,8 @@ public struct MoveLimits: Sendable {
     public var heldLogBytes: Int64 = 8 << 30
     /// How long the source keeps its old copy.
     public var grace = Duration.seconds(3_600)
+    /// Lifted fences of one runner before it gives up and leaves the move open.
+    public var lifts = 30
     /// Connections that fail one after the other before a runner gives up; what it leaves can be
     /// resumed.
     public var failures = 20

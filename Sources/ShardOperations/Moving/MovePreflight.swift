@@ -188,7 +188,7 @@ struct MovePreflight: Sendable {
     private func unreachableSource() async throws -> Blocker? {
         var settings = try cluster.settings(endpoint: source.endpoint).findingPrimary
         settings["application_name"] = nil
-        settings["connect_timeout"] = settings["connect_timeout"] ?? "10"
+        settings["connect_timeout"] = settings["connect_timeout"] ?? "3"
         let address = settings.withoutSecrets
         return try await cluster.withShard(target, of: topology) { connection in
             do throws(PostgresError) {
@@ -289,6 +289,26 @@ struct MovePreflight: Sendable {
         where k.contype = 'f'
             and k.confrelid in (select r.table_name::regclass from shard.tables r)
             and k.conrelid not in (select r.table_name::regclass from shard.tables r)
+        union all
+        select format('column %s of table %s draws from a sequence and is unique: the new owner '
+            'would draw the same numbers', quote_ident(a.attname), r.table_name), true,
+            'use a UUID, or a number that the application gives'
+        from shard.tables r
+        join pg_attribute a on a.attrelid = r.table_name::regclass and a.attnum > 0
+            and not a.attisdropped
+        left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+        where (a.attidentity <> '' or pg_get_expr(d.adbin, d.adrelid) like 'nextval(%')
+            and exists (select from pg_index i where i.indrelid = a.attrelid and i.indisunique
+                and a.attnum = any (i.indkey))
+        union all
+        select format('column %s of table %s has the type %s, whose binary form names numbers of '
+            'this database alone', quote_ident(a.attname), r.table_name,
+            format_type(a.atttypid, a.atttypmod)), true, 'use text, jsonb or an array of texts'
+        from shard.tables r
+        join pg_attribute a on a.attrelid = r.table_name::regclass and a.attnum > 0
+            and not a.attisdropped
+        join pg_type t on t.oid = a.atttypid
+        where t.typtype = 'c' or t.typelem >= 16384
         union all
         select format('table %s is unlogged: its changes would not arrive', r.table_name), true,
             format('alter table %s set logged', r.table_name)

@@ -72,6 +72,7 @@ public struct MoveRunner: Sendable {
         var failures = 0
         while true {
             let trouble: any Error
+            let start = ContinuousClock.now
             do {
                 return try await attempt()
             } catch let error as OperationError {
@@ -86,15 +87,18 @@ public struct MoveRunner: Sendable {
                 let reason =
                     "it held back \(held >> 20) MiB of the log of \(move.source.name), more than "
                     + "\(limits.heldLogBytes >> 20)"
-                try await abort(because: reason)
-                return .aborted(reason, isReplaceable: false)
+                do {
+                    try await abort(because: reason)
+                    return .aborted(reason, isReplaceable: false)
+                } catch { trouble = error }
             } catch let error as CancellationError {
                 throw error
             } catch {
                 trouble = error
             }
             try Task.checkCancellation()
-            failures += 1
+            // What went well for a minute is no failure in a row.
+            failures = .now - start > .seconds(60) ? 1 : failures + 1
             guard failures < limits.failures else {
                 throw OperationError.failed(
                     "move \(move.id) cannot go on: \(Self.text(trouble))",
@@ -118,12 +122,19 @@ public struct MoveRunner: Sendable {
     /// Looks, decides and acts until the move has ended, with one set of connections.
     private func attempt() async throws -> Outcome {
         let links = MoveLinks(cluster: cluster, move: move)
-        let source = try await links.source()
-        defer { source.close() }
         let target = try await links.target()
         defer { target.close() }
+        let source: PostgresConnection
+        do {
+            source = try await links.source()
+        } catch {
+            try await announceWithoutSource(target)
+            throw error
+        }
+        defer { source.close() }
         let steps = MoveSteps(runner: self, links: links, source: source, target: target)
         var hasLivingCopy = false
+        var strangeLooks = 0
         while true {
             var move = move
             move.sourceTimeline = try await journalled { try await $0.state(of: move.id).timeline }
@@ -155,11 +166,26 @@ public struct MoveRunner: Sendable {
             case .finishAbort:
                 try await abort(because: "its abort was cut off")
                 return try await closedOutcome()
+            case .stop where strangeLooks < 2:
+                // The two shards are looked at one after the other: somebody may act in between.
+                strangeLooks += 1
+                try await Task.sleep(for: .milliseconds(200))
             case .stop(let reason):
                 throw OperationError.failed(
                     "move \(move.id) fits no step: \(reason)", next: "shardctl doctor")
             }
         }
+    }
+
+    /// Behind the commit point a source that is away must not keep routers from the new owner.
+    private func announceWithoutSource(_ target: PostgresConnection) async throws {
+        let active: Int = try await target.query(
+            """
+            select count(*) from shard.slots
+            where slot = any ($1::int8[]::int4[]) and state = 'active' and move_id = $2
+            """, [move.slots, move.id], deadline: .now + MoveLinks.patience)[0].get(0)
+        guard active == move.slots.count else { return }
+        try await journalled { try await $0.publish(move) }
     }
 
     private func isClosed() async throws -> Bool {
@@ -169,7 +195,7 @@ public struct MoveRunner: Sendable {
     private func closedOutcome() async throws -> Outcome {
         let last = try await journalled { try await $0.state(of: move.id) }
         return last.state == .done
-            ? .done : .aborted(last.note ?? "by somebody else", isReplaceable: true)
+            ? .done : .aborted(last.note ?? "by somebody else", isReplaceable: false)
     }
 
     private func abort(because reason: String) async throws {

@@ -60,7 +60,7 @@ struct MoveSight: Sendable, Equatable {
                 Statement(
                     """
                     select coalesce(wal_status, 'lost') = 'lost' or $2 is not null and $2 <>
-                            (select timeline_id from pg_control_checkpoint()),
+                            ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int4,
                         coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::int8
                     from pg_replication_slots where slot_name = $1
                     """, [move.name, move.sourceTimeline.map { Int32($0) }]),

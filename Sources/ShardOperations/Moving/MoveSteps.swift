@@ -213,11 +213,15 @@ struct MoveCatchUp: Sendable {
         try await runner.note(.verifying, fields)
         try await runner.watch.reached(.compared, runner.move)
         var pause = limits.pauseAfterLift
+        var lifts = 0
         while true {
             try await settle(&changed)
+            try await awaitWriters()
             runner.progress.enter(.switching)
             do {
-                let duration = try await switching.run(changed: &changed)
+                let rows = changed
+                changed = [:]
+                let duration = try await switching.run(changed: rows)
                 fields = MoveFields()
                 fields.pauseMilliseconds = duration / .milliseconds(1)
                 return try await runner.note(.releasing, fields)
@@ -228,6 +232,25 @@ struct MoveCatchUp: Sendable {
                 runner.progress.enter(.catchingUp, note: fields.note)
                 try await Task.sleep(for: pause * Double.random(in: 0.75...1.25))
                 pause = min(pause * 2, limits.longestPause)
+                lifts += 1
+                guard lifts < limits.lifts else {
+                    throw OperationError.failed(
+                        "the fence of move \(runner.move.id) was lifted \(lifts) times, the last time "
+                            + "because \(why)",
+                        next:
+                            "shardctl move resume \(runner.move.id) --fence-budget MS, or abort it")
+                }
+            }
+        }
+    }
+
+    /// A transaction that has been open for long would only be waited for behind the fence.
+    private func awaitWriters() async throws {
+        while true {
+            do {
+                return try await switching.drain(deadline: .now + .seconds(1))
+            } catch MoveError.notReady(let why) {
+                runner.progress.enter(.catchingUp, note: "waits: \(why)")
             }
         }
     }

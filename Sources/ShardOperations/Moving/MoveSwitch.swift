@@ -50,11 +50,25 @@ struct MoveSwitch: Sendable {
 
     /// Fences, and commits at the target when everything is there in time.
     ///
+    /// Cancelling has no effect on it: a fence is not left standing.
+    ///
     /// - Parameter changed: rows that were not compared yet.
     /// - Returns: the time from the fence to the release at the source.
     /// - Throws: ``MoveError/notReady(why:)`` after the fence was lifted again, with
-    ///   ``MoveError/changed(step:)`` when somebody else has acted: look again.
-    func run(changed: inout [String: Set<RowKey>]) async throws -> Duration {
+    ///   ``MoveError/changed(step:)`` when somebody else has acted: look again. What was not compared
+    ///   is with the watch again.
+    func run(changed: [String: Set<RowKey>]) async throws -> Duration {
+        try await Task {
+            do {
+                return try await self.fenceAndPass(changed)
+            } catch {
+                verification.watch.putBack(changed)
+                throw error
+            }
+        }.value
+    }
+
+    private func fenceAndPass(_ changed: [String: Set<RowKey>]) async throws -> Duration {
         let patience = ContinuousClock.now + MoveLinks.patience
         let attempt: Int = try await target.query(
             """
@@ -68,19 +82,20 @@ struct MoveSwitch: Sendable {
             [move.id, move.slots, move.epochs, attempt, move.target.id.number], deadline: patience)
         do {
             try await watch.reached(.fenced, move)
-            try await pass(attempt, start + limits.fence, &changed)
-        } catch MoveError.notReady(let why) {
+            try await pass(attempt, start + limits.fence, changed)
+        } catch MoveError.changed(let step) {
+            throw MoveError.changed(step: step)  // Somebody else has acted; the fence may be his.
+        } catch MoveError.unknownOutcome(let reason) {
+            throw MoveError.unreachable(shard: move.target.name, reason: reason)
+        } catch {
             try await lift(attempt)
-            throw MoveError.notReady(why: why)
-        } catch MoveError.differs(let what) {
-            try await lift(attempt)
-            throw MoveError.differs(what)
-        } catch MoveError.rewritten(let table) {
-            try await lift(attempt)
-            throw MoveError.changed(step: "compare: \(table) was truncated or rewritten")
-        } catch PostgresError.deadlineExceeded {
-            try await lift(attempt)
-            throw MoveError.notReady(why: "a shard did not answer in time")
+            switch error {
+            case MoveError.rewritten(let table):
+                throw MoveError.changed(step: "compare: \(table) was truncated or rewritten")
+            case PostgresError.deadlineExceeded:
+                throw MoveError.notReady(why: "a shard did not answer in time")
+            default: throw error
+            }
         }
         try await watch.reached(.activated, move)
         try await release()
@@ -89,7 +104,7 @@ struct MoveSwitch: Sendable {
 
     private func pass(
         _ attempt: Int, _ deadline: ContinuousClock.Instant,
-        _ changed: inout [String: Set<RowKey>]
+        _ earlier: [String: Set<RowKey>]
     ) async throws {
         try await drain(deadline: deadline)
         try await watch.reached(.drained, move)
@@ -98,7 +113,30 @@ struct MoveSwitch: Sendable {
         try await arrival(of: mark, every: .milliseconds(1), deadline: deadline)
         try await watch.reached(.arrived, move)
         async let quiet: Void = quieten()
-        changed.merge(verification.watch.take()) { $0.union($1) }
+        let last = verification.watch.take()
+        do {
+            try await compare(earlier.merging(last) { $0.union($1) }, deadline)
+        } catch {
+            verification.watch.putBack(last)
+            throw error
+        }
+        try await quiet
+        try await watch.reached(.comparedAgain, move)
+        guard ContinuousClock.now < deadline else {
+            verification.watch.putBack(last)
+            throw MoveError.notReady(why: "the last changes could not be compared in time")
+        }
+        do {
+            try await activate(attempt)
+        } catch {
+            verification.watch.putBack(last)
+            throw error
+        }
+    }
+
+    private func compare(
+        _ changed: [String: Set<RowKey>], _ deadline: ContinuousClock.Instant
+    ) async throws {
         guard ContinuousClock.now < deadline else {
             throw MoveError.notReady(why: "the last changes did not arrive in time")
         }
@@ -109,24 +147,26 @@ struct MoveSwitch: Sendable {
         {
             throw MoveError.rewritten(table.name)
         }
-        try await quiet
-        try await watch.reached(.comparedAgain, move)
-        guard ContinuousClock.now < deadline else {
-            throw MoveError.notReady(why: "the last changes could not be compared in time")
-        }
-        // No deadline of the fence from here on: a commit that is cut off is no lifted fence.
+    }
+
+    /// Step 7. No deadline of the fence from here on: a commit that is cut off is no lifted fence.
+    private func activate(_ attempt: Int) async throws {
         do throws(PostgresError) {
-            _ = try await target.query(
-                "select shard.move_activate($1, $2::int8[]::int4[], $3, $4::int8::int4, $5)",
-                [move.id, move.slots, move.epochs, attempt, move.name],
-                deadline: .now + MoveLinks.patience)
+            // Locks are not waited for: another move may be making its subscription.
+            _ = try await target.pipeline(
+                [
+                    Statement("select set_config('lock_timeout', '50ms', true)"),
+                    Statement(
+                        "select shard.move_activate($1, $2::int8[]::int4[], $3, $4::int8::int4, $5)",
+                        [move.id, move.slots, move.epochs, attempt, move.name]),
+                ], deadline: .now + MoveLinks.patience)
         } catch {
-            switch error {
-            case .server(let server) where server.sqlState == "SM001":
-                throw MoveError.changed(step: server.message)
+            switch error.sqlState {
+            case "SM001": throw MoveError.changed(step: "\(error)")
+            case "55P03": throw MoveError.notReady(why: "another move held a lock at the target")
             default:
                 // It may have been committed: only a new look tells.
-                throw MoveError.unreachable(shard: move.target.name, reason: "\(error)")
+                throw MoveError.unknownOutcome(reason: "\(error)")
             }
         }
     }
@@ -150,7 +190,7 @@ struct MoveSwitch: Sendable {
     }
 
     /// Waits for the transactions that may have written before they could see the fence.
-    private func drain(deadline: ContinuousClock.Instant) async throws {
+    func drain(deadline: ContinuousClock.Instant) async throws {
         var writers: [String] = try await source.query(
             "select shard.writers()", deadline: deadline)[0].get(0)
         while !writers.isEmpty {

@@ -81,17 +81,22 @@ public struct Rebalance: Sendable {
             try await catalog.query(
                 """
                 select epoch, reason from catalog.topology
-                where epoch > $1 and plan_id is distinct from $2 order by epoch limit 1
-                """, [plan.epoch.number, plan.id], deadline: .now + Cluster.patience)
+                where epoch > $1 and plan_id is distinct from $2 and reason <> all ($3)
+                union all
+                select null, format('slot %s was pinned', slot) from catalog.pins
+                where pinned_at > (select made_at from catalog.plans where id = $2)
+                order by 1 limit 1
+                """,
+                [
+                    plan.epoch.number, plan.id,
+                    // Adding the plan's own shards is a change by the plan.
+                    plan.changes.add.map { "shard \($0.name) added" },
+                ], deadline: .now + Cluster.patience)
         }
         guard let row = foreign.first else { return }
-        let names = Set(plan.changes.add.map(\.name))
-        let reason: String = try row.get(1)
-        // Adding the plan's own shard is a change by the plan.
-        if names.contains(where: { reason == "shard \($0) added" }) { return }
         throw OperationError.refused(
-            "the topology has changed since plan \(plan.id) was made: epoch "
-                + "\(try row.get(0, as: Int64.self)), \(reason)", next: "shardctl plan")
+            "something has changed since plan \(plan.id) was made: "
+                + "\(try row.get(1, as: String.self))", next: "shardctl plan")
     }
 
     private func setState(_ plan: Plan, _ state: String) async throws {
@@ -133,22 +138,30 @@ public struct Rebalance: Sendable {
             !known.contains { $0.state == .done && $0.slots == step.move.slots }
         }
         let mover = Mover(cluster: cluster, limits: moveLimits, watch: watch)
-        try await withThrowingTaskGroup(of: PlannedMove.self) { group in
+        try await withThrowingTaskGroup(of: (PlannedMove, (any Error)?).self) { group in
             var running: [PlannedMove] = []
-            while !waiting.isEmpty || !running.isEmpty {
-                while let place = next(waiting, beside: running) {
+            var failure: (any Error)?
+            while failure == nil && !waiting.isEmpty || !running.isEmpty {
+                while failure == nil, let place = next(waiting, beside: running) {
                     let step = waiting.remove(at: place)
                     running.append(step.move)
                     let open = known.last { $0.state == .open && $0.slots == step.move.slots }
                     group.addTask {
-                        try await run(step, of: plan, open: open, topology, mover)
-                        return step.move
+                        do {
+                            try await run(step, of: plan, open: open, topology, mover)
+                            return (step.move, nil)
+                        } catch {
+                            return (step.move, error)
+                        }
                     }
                 }
-                // A failure ends the group: what runs is cut off, stays open and can be resumed.
-                guard let ended = try await group.next() else { break }
+                // After a failure nothing more begins, and what runs comes to its own end: a copy that
+                // is cut off is lost.
+                guard let (ended, error) = try await group.next() else { break }
+                failure = failure ?? error
                 running.remove(at: running.firstIndex(of: ended) ?? 0)
             }
+            if let failure { throw failure }
         }
     }
 
