@@ -27,10 +27,18 @@ let package = Package(
         .executableTarget(
             name: "BareClient", dependencies: ["CPostgres"],
             cSettings: [.unsafeFlags(["-O2"])]),
+        // What the programs share: servers on disk, clusters, figures.
+        .target(
+            name: "BenchKit",
+            dependencies: [
+                .product(name: "ShardRouter", package: "shardchat"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict),
         .executableTarget(
             name: "RouterBench",
             dependencies: [
-                "CBench",
+                "BenchKit", "CBench",
                 .product(name: "ShardRouter", package: "shardchat"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
