@@ -112,6 +112,7 @@ package struct Report: Codable, Sendable {
 /// Three or four digits that matter.
 package func short(_ value: Double) -> String {
     switch abs(value) {
+    case 1e15...: "–"
     case 100...: String(Int(value.rounded()))
     case 10..<100: String(format: "%.1f", value)
     default: String(format: "%.2f", value)
