@@ -17,7 +17,7 @@ struct PauseFigures {
         var (readAround, readBefore): ([Double], [Double]) = ([], [])
         for move in moves {
             let mine = probes.filter {
-                Int($0.room) == move.place && $0.at >= move.start - 2 * Self.reach
+                Int($0.room) == move.place && $0.at >= move.start - 3 * Self.reach
                     && $0.at <= move.end + Self.reach
             }
             let quiet = move.start - 2 * Self.reach...move.start
@@ -119,15 +119,14 @@ struct PauseFigures {
         outcome.ledger.filter { $0.kind == kind.rawValue }.sorted { $0.at < $1.at }
     }
 
-    /// In milliseconds, between two answers or an answer and an end of the window.
+    /// In milliseconds, between two answers of which the second one lies in the window.
     private static func longestGap(
         _ sorted: [Acknowledgement], in window: ClosedRange<Int64>
     ) -> Double {
-        var (last, longest) = (window.lowerBound, Int64(0))
-        for one in sorted where window.contains(one.at) {
-            longest = max(longest, one.at - last)
-            last = one.at
+        var longest: Int64 = 0
+        for (one, next) in zip(sorted, sorted.dropFirst()) where window.contains(next.at) {
+            longest = max(longest, next.at - one.at)
         }
-        return Double(max(longest, window.upperBound - last)) / 1e6
+        return Double(longest) / 1e6
     }
 }
