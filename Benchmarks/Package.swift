@@ -15,6 +15,7 @@ let package = Package(
     dependencies: [
         .package(name: "shardchat", path: ".."),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(
             url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
@@ -27,10 +28,34 @@ let package = Package(
         .executableTarget(
             name: "BareClient", dependencies: ["CPostgres"],
             cSettings: [.unsafeFlags(["-O2"])]),
+        // What the programs share: servers on disk, clusters, figures.
+        .target(
+            name: "BenchKit",
+            dependencies: [
+                .product(name: "ShardRouter", package: "shardchat"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "MoveBench",
+            dependencies: [
+                "BenchKit",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+                .product(name: "ShardOperations", package: "shardchat"),
+                .product(name: "ShardRouter", package: "shardchat"),
+                // Built beside it and started as a program of its own.
+                .product(name: "chatd", package: "shardchat"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: strict),
         .executableTarget(
             name: "RouterBench",
             dependencies: [
-                "CBench",
+                "BenchKit", "CBench",
                 .product(name: "ShardRouter", package: "shardchat"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

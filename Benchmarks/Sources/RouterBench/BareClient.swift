@@ -1,22 +1,5 @@
+import BenchKit
 import Foundation
-
-/// What one run measured, ours or a rival's.
-struct Run: Codable, Sendable {
-    var rows = 0
-    /// With those of the warm-up.
-    var allRows = 0
-    var rowsPerSecond = 0.0
-    var seconds = 0.0
-    /// Of the client process.
-    var cpuSeconds = 0.0
-    /// In microseconds.
-    var p50 = 0.0
-    var p99 = 0.0
-    /// Of the servers; added by whoever watched them.
-    var serverCPUSeconds: Double?
-    /// Rows in one transaction, on average.
-    var batchRows: Double?
-}
 
 /// The rival: a program of nothing but C and libpq, in its own process.
 struct BareClient {

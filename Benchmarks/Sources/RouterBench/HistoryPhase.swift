@@ -1,3 +1,4 @@
+import BenchKit
 import ShardRouter
 
 /// A page of 50 messages beside the bare query.

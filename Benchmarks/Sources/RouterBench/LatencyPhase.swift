@@ -1,3 +1,4 @@
+import BenchKit
 import ShardRouter
 
 /// How long one caller waits, alone and under half of the highest load.

@@ -1,3 +1,4 @@
+import BenchKit
 import CBench
 import Foundation
 import Postgres

@@ -23,18 +23,3 @@ struct Plan: Sendable {
     /// The same names in SQL, for `i`.
     static let roomNameSQL = "'room-' || lpad(i::text, 31, '0')"
 }
-
-/// The middle one, or the mean of the two in the middle.
-func median(_ values: [Double]) -> Double {
-    precondition(!values.isEmpty, "there is a median of something only")
-    let sorted = values.sorted()
-    let middle = sorted.count / 2
-    return sorted.count.isMultiple(of: 2)
-        ? (sorted[middle - 1] + sorted[middle]) / 2 : sorted[middle]
-}
-
-/// The smallest of `sorted` that is not below `share` of them.
-func percentile(_ share: Double, of sorted: [Double]) -> Double {
-    guard !sorted.isEmpty else { return 0 }
-    return sorted[min(sorted.count - 1, Int(Double(sorted.count) * share))]
-}

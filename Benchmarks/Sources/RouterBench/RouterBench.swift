@@ -1,3 +1,4 @@
+import BenchKit
 import Foundation
 import Glibc
 
@@ -43,7 +44,7 @@ import Glibc
         let stage = try await Stage.make(
             below: options.folder, repository: options.repository, plan: options.plan)
         var report = Report()
-        report.machine = try await Machine.facts(stage, folder: options.folder)
+        report.machine = try await Machine.facts(stage.servers[0], folder: options.folder)
         let facts = report.machine.sorted { $0.key < $1.key }.map { "\($0): \($1)" }
         print(facts.joined(separator: ", "))
         print("set up in \(short((.now - start).seconds)) s; \(options.plan.rounds) rounds")

@@ -1,59 +1,5 @@
-import FoundationEssentials
-import Glibc
-import Logging
-import Postgres
+import BenchKit
 import ShardRouter
-
-/// Makes messages of about 100 bytes for random rooms, cheaply.
-struct MessageSource: Sendable {
-    private let rooms: [RoomID]
-    private var random: UInt64
-    private let text = String(repeating: "x", count: 100)
-
-    init(rooms: [RoomID]) {
-        self.rooms = rooms
-        random = .random(in: .min ... .max)
-    }
-
-    mutating func next() -> Message {
-        let room = rooms[Int(nextRandom() % UInt64(rooms.count))]
-        // No UUID(): that is a call of the kernel.
-        var id: uuid_t = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-        let words = (nextRandom(), nextRandom())
-        withUnsafeMutableBytes(of: &id) { $0.storeBytes(of: words, as: (UInt64, UInt64).self) }
-        let now = Timestamp.now
-        return Message(
-            id: UUID(uuid: id), room: room, author: "somebody", sentAt: now, receivedAt: now,
-            text: text)
-    }
-
-    /// SplitMix64.
-    private mutating func nextRandom() -> UInt64 {
-        random &+= 0x9e37_79b9_7f4a_7c15
-        var value = random
-        value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
-        return value ^ (value >> 31)
-    }
-}
-
-/// Lends a router on `cluster` that runs as long as `body`.
-func withRouter<Value: Sendable>(
-    _ cluster: BenchCluster, limits: RouterLimits = RouterLimits(),
-    _ body: (ShardRouter) async throws -> Value
-) async throws -> Value {
-    var logger = Logger(label: "benchmark")
-    logger.logLevel = .error
-    let router = try await ShardRouter.start(
-        RouterConfiguration(catalog: cluster.routerSettings, limits: limits), logger: logger)
-    return try await withThrowingTaskGroup(of: Void.self) { group in
-        group.addTask { try await router.run() }
-        let value = try await body(router)
-        group.cancelAll()
-        try await group.waitForAll()
-        return value
-    }
-}
 
 /// What every caller of a load notes for itself.
 private struct Notes: Sendable {
@@ -170,29 +116,4 @@ private func run(
         rowsPerSecond: Double(rows) / seconds, seconds: seconds,
         cpuSeconds: ownCPUSeconds() - client, p50: percentile(0.5, of: sorted),
         p99: percentile(0.99, of: sorted), serverCPUSeconds: cluster.cpuSeconds - server)
-}
-
-/// A value that one task alone changes.
-final class Box<Value>: @unchecked Sendable {
-    var value: Value
-
-    init(_ value: Value) {
-        self.value = value
-    }
-}
-
-/// CPU seconds of this process.
-func ownCPUSeconds() -> Double {
-    var usage = rusage()
-    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-    return Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec)
-        + Double(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
-}
-
-extension Duration {
-    var seconds: Double {
-        Double(components.seconds) + Double(components.attoseconds) / 1e18
-    }
-
-    var microseconds: Double { seconds * 1e6 }
 }

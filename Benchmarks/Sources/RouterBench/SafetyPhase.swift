@@ -1,3 +1,4 @@
+import BenchKit
 import ShardRouter
 
 /// What the proof of ownership and the numbers without holes cost the server.

@@ -1,3 +1,4 @@
+import BenchKit
 import Postgres
 
 /// What the benchmark adds to its own shards: a plain table of the same shape, the append function

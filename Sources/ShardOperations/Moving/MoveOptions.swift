@@ -19,7 +19,7 @@ public struct MoveLimits: Sendable {
     public var floorBytesPerSecond = 2.0 * 1_048_576
     /// A commit may take this much longer during a copy than before it, before the copy is slowed.
     public var latencyFactor = 2.0
-    public var latencyAllowance = Duration.milliseconds(5)
+    public var latencyAllowance = Duration.milliseconds(10)
     /// The move is aborted when it holds back more than this of the source's log, in bytes.
     public var heldLogBytes: Int64 = 8 << 30
     /// How long the source keeps its old copy.

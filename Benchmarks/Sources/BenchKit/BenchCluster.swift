@@ -1,37 +1,45 @@
 import Foundation
-import Postgres
+package import Postgres
 import ShardRouter
 
 /// A catalog and its shards, each a database of its own.
-struct BenchCluster: Sendable {
+package struct BenchCluster: Sendable {
     /// A shard's database and where it runs.
-    struct Place: Sendable {
-        var server: BenchServer
-        var database: String
-        var connectionString: String { server.place(database) }
+    package struct Place: Sendable {
+        package var server: BenchServer
+        package var database: String
+        package var connectionString: String { server.place(database) }
+
+        package init(server: BenchServer, database: String) {
+            (self.server, self.database) = (server, database)
+        }
     }
 
-    let catalog: Place
-    let shards: [Place]
+    package let catalog: Place
+    package let shards: [Place]
+
+    package init(catalog: Place, shards: [Place]) {
+        (self.catalog, self.shards) = (catalog, shards)
+    }
 
     /// The router's own connection: a role that may read and append, and no more.
-    var routerSettings: ConnectionSettings {
+    package var routerSettings: ConnectionSettings {
         get throws {
             try ConnectionSettings(catalog.server.place(catalog.database, user: "chatd"))
         }
     }
 
     /// Each server once.
-    var servers: [BenchServer] {
+    package var servers: [BenchServer] {
         var seen: Set<Int> = []
         return ([catalog] + shards).map(\.server).filter { seen.insert($0.port).inserted }
     }
 
     /// CPU seconds that the servers have used so far.
-    var cpuSeconds: Double { servers.map(\.cpuSeconds).reduce(0, +) }
+    package var cpuSeconds: Double { servers.map(\.cpuSeconds).reduce(0, +) }
 
     /// Makes the databases, with the repository's own migrations and equal shares.
-    static func make(
+    package static func make(
         _ name: String, on servers: [BenchServer], shards count: Int, repository: String
     ) async throws -> BenchCluster {
         let cluster = BenchCluster(
@@ -39,14 +47,20 @@ struct BenchCluster: Sendable {
             shards: (0..<count).map {
                 Place(server: servers[$0 % servers.count], database: "\(name)_shard_\($0 + 1)")
             })
-        let maker = ClusterMaker(cluster: cluster, repository: repository)
-        try await maker.make()
+        try await cluster.make(owning: count, repository: repository)
         return cluster
+    }
+
+    /// Makes the databases.
+    ///
+    /// - Parameter owning: so many shards, the first ones, get equal shares, the others nothing.
+    package func make(owning: Int, repository: String) async throws {
+        try await ClusterMaker(cluster: self, owning: owning, repository: repository).make()
     }
 }
 
 /// Runs statements of the operator on one database.
-func withDatabase<Value: Sendable>(
+package func withDatabase<Value: Sendable>(
     _ place: String, _ body: (PostgresConnection) async throws -> Value
 ) async throws -> Value {
     let connection = try await PostgresConnection.connect(
@@ -56,7 +70,7 @@ func withDatabase<Value: Sendable>(
 }
 
 /// Runs a script of the operator on one database.
-func runScript(_ sql: String, at place: String) async throws {
+package func runScript(_ sql: String, at place: String) async throws {
     try await withDatabase(place) {
         try await $0.script(sql, deadline: .now + .seconds(120))
     }
@@ -65,18 +79,20 @@ func runScript(_ sql: String, at place: String) async throws {
 /// The steps to a new cluster.
 private struct ClusterMaker {
     let cluster: BenchCluster
+    let owning: Int
     let repository: String
     private let clusterID = UUID()
     private let seed: Int64 = 42
 
-    init(cluster: BenchCluster, repository: String) {
+    init(cluster: BenchCluster, owning: Int, repository: String) {
         self.cluster = cluster
+        self.owning = owning
         self.repository = repository
     }
 
     func make() async throws {
         let weights = Dictionary(
-            uniqueKeysWithValues: cluster.shards.indices.map { (ShardID($0 + 1), 1) })
+            uniqueKeysWithValues: (1...owning).map { (ShardID($0), 1) })
         let owners = try Claim.owners(
             current: Array(repeating: nil, count: Slot.count), weights: weights)
         let numbers = owners.map { String($0.number) }.joined(separator: ",")

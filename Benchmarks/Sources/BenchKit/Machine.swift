@@ -3,9 +3,11 @@ import Glibc
 import Postgres
 
 /// What everything ran on.
-enum Machine {
-    static func facts(_ stage: Stage, folder: String) async throws -> [String: String] {
-        let version = try await withDatabase(stage.servers[0].place("postgres")) {
+package enum Machine {
+    package static func facts(
+        _ server: BenchServer, folder: String
+    ) async throws -> [String: String] {
+        let version = try await withDatabase(server.place("postgres")) {
             try await $0.query("show server_version", deadline: .now + .seconds(20))[0]
                 .get(0, as: String.self)
         }

@@ -2,9 +2,9 @@ import Foundation
 import Glibc
 
 /// One line of the table.
-struct Figure: Codable, Sendable {
+package struct Figure: Codable, Sendable {
     /// What has to be reached.
-    enum Target: Codable, Sendable {
+    package enum Target: Codable, Sendable {
         case atLeast(Double)
         case atMost(Double)
 
@@ -23,46 +23,58 @@ struct Figure: Codable, Sendable {
         }
     }
 
-    var name: String
+    package var name: String
     /// Ours divided by the rival's, the median of the rounds' own ratios.
-    var ratio: Double?
-    var ours: Double
-    var rival: Double?
-    var unit: String
+    package var ratio: Double?
+    package var ours: Double
+    package var rival: Double?
+    package var unit: String
     /// For the ratio, or for our own value where there is no rival.
-    var target: Target?
-    var note = ""
+    package var target: Target?
+    package var note = ""
 
-    var isMet: Bool? { target?.isMet(by: ratio ?? ours) }
+    package init(
+        name: String, ratio: Double? = nil, ours: Double, rival: Double? = nil, unit: String,
+        target: Target? = nil, note: String = ""
+    ) {
+        (self.name, self.unit, self.target, self.note) = (name, unit, target, note)
+        (self.ratio, self.ours, self.rival) = (ratio, ours, rival)
+    }
+
+    package var isMet: Bool? { target?.isMet(by: ratio ?? ours) }
 }
 
 /// Everything that was measured.
-struct Report: Codable, Sendable {
+package struct Report: Codable, Sendable {
     /// One run as it was.
-    struct Entry: Codable, Sendable {
+    package struct Entry: Codable, Sendable {
         var name: String
         var subject: String
         var round: Int
         var run: Run
     }
 
-    var machine: [String: String] = [:]
-    var figures: [Figure] = []
-    var runs: [Entry] = []
+    package var machine: [String: String] = [:]
+    package var figures: [Figure] = []
+    package var runs: [Entry] = []
+    /// What was measured again and again, by name.
+    package var series: [String: [Double]] = [:]
 
-    mutating func note(_ name: String, _ subject: String, round: Int, _ run: Run) {
+    package init() {}
+
+    package mutating func note(_ name: String, _ subject: String, round: Int, _ run: Run) {
         runs.append(Entry(name: name, subject: subject, round: round, run: run))
     }
 
     /// Adds a line and prints it.
-    mutating func add(_ figure: Figure) {
+    package mutating func add(_ figure: Figure) {
         figures.append(figure)
         print(Self.line(figure))
         fflush(nil)
     }
 
     /// Compares the medians of what both did in the same rounds.
-    mutating func compare(
+    package mutating func compare(
         _ name: String, ours: [Double], rival: [Double], unit: String, target: Figure.Target?,
         note: String = ""
     ) {
@@ -73,7 +85,7 @@ struct Report: Codable, Sendable {
                 unit: unit, target: target, note: note))
     }
 
-    static let header =
+    package static let header =
         pad("figure", 52) + pad("ratio", 8, isRight: true) + pad("ours", 11, isRight: true)
         + pad("rival", 11, isRight: true) + "  " + pad("unit", 12) + pad("target", 9)
 
@@ -90,7 +102,7 @@ struct Report: Codable, Sendable {
             + pad(figure.target?.text ?? "", 9) + verdict + "  " + figure.note
     }
 
-    func write(to path: String) throws {
+    package func write(to path: String) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         try encoder.encode(self).write(to: URL(filePath: path), options: .atomic)
@@ -98,8 +110,9 @@ struct Report: Codable, Sendable {
 }
 
 /// Three or four digits that matter.
-func short(_ value: Double) -> String {
+package func short(_ value: Double) -> String {
     switch abs(value) {
+    case 1e15...: "–"
     case 100...: String(Int(value.rounded()))
     case 10..<100: String(format: "%.1f", value)
     default: String(format: "%.2f", value)

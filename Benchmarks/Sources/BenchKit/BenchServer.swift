@@ -2,18 +2,26 @@ import Foundation
 import Glibc
 
 /// Why a benchmark cannot go on.
-struct BenchError: Error, CustomStringConvertible {
-    var description: String
+package struct BenchError: Error, CustomStringConvertible {
+    package var description: String
+
+    package init(description: String) {
+        self.description = description
+    }
 }
 
 /// A real PostgreSQL server with durable commits, below the folder that the script removes.
 ///
 /// It is not stopped here: `scripts/bench` stops whatever runs below its folder, however the
 /// program ended.
-struct BenchServer: Sendable {
-    let port: Int
-    let folder: String
-    let process: Int32
+package struct BenchServer: Sendable {
+    package let port: Int
+    package let folder: String
+    package let process: Int32
+
+    package init(port: Int, folder: String, process: Int32) {
+        (self.port, self.folder, self.process) = (port, folder, process)
+    }
 
     private static let settings = [
         "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=on",
@@ -24,7 +32,11 @@ struct BenchServer: Sendable {
     ]
 
     /// Makes and starts a server; returns when it answers.
-    static func start(_ name: String, below folder: String) throws -> BenchServer {
+    ///
+    /// - Parameter more: settings beside the usual ones, as `name=value`.
+    package static func start(
+        _ name: String, below folder: String, settings more: [String] = []
+    ) throws -> BenchServer {
         let data = "\(folder)/\(name)"
         let port = try freePort()
         let bin = try binaries()
@@ -32,7 +44,7 @@ struct BenchServer: Sendable {
         try shell(
             "\(asPostgres) '\(bin)/initdb' -D '\(data)' -U postgres -A trust -E UTF8 "
                 + "--locale=C.UTF-8 >/dev/null")
-        let flags = settings.map { "-c \($0)" }.joined(separator: " ")
+        let flags = (settings + more).map { "-c \($0)" }.joined(separator: " ")
         try shell(
             "\(asPostgres) '\(bin)/pg_ctl' -D '\(data)' -l '\(data)/server.log' -w -t 60 "
                 + "-o '-p \(port) \(flags)' start >/dev/null")
@@ -44,12 +56,12 @@ struct BenchServer: Sendable {
     }
 
     /// A libpq connection string.
-    func place(_ database: String, user: String = "postgres") -> String {
+    package func place(_ database: String, user: String = "postgres") -> String {
         "host=127.0.0.1 port=\(port) user=\(user) dbname=\(database)"
     }
 
     /// What the server's processes have used so far, those that have ended included.
-    var cpuSeconds: Double {
+    package var cpuSeconds: Double {
         guard let root = ProcessTimes(process) else { return 0 }
         let children = ProcessTimes.children(of: process).map(\.own).reduce(0, +)
         return root.own + root.ofReaped + children
@@ -88,8 +100,8 @@ private struct ProcessTimes {
 private let asPostgres =
     getuid() == 0 ? "setpriv --reuid=postgres --regid=postgres --init-groups" : ""
 
-/// The newest PostgreSQL server of the distribution.
-private func binaries() throws -> String {
+/// Where the programs of the distribution's newest PostgreSQL are.
+package func binaries() throws -> String {
     let root = "/usr/lib/postgresql"
     let versions = try FileManager.default.contentsOfDirectory(atPath: root)
     guard let newest = versions.compactMap({ Int($0) }).max() else {
@@ -100,7 +112,7 @@ private func binaries() throws -> String {
 
 /// Runs a shell command to its end and returns what it printed.
 @discardableResult
-func shell(_ command: String) throws -> String {
+package func shell(_ command: String) throws -> String {
     fflush(nil)
     guard let pipe = popen("cd / && \(command)", "r") else {
         throw BenchError(description: "cannot start a shell")
@@ -120,7 +132,7 @@ func shell(_ command: String) throws -> String {
 }
 
 /// A port that nobody listens on now.
-private func freePort() throws -> Int {
+package func freePort() throws -> Int {
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     defer { close(descriptor) }
     var address = sockaddr_in()
