@@ -75,13 +75,22 @@ struct MoveSwitch: Sendable {
         } catch MoveError.differs(let what) {
             try await lift(attempt)
             throw MoveError.differs(what)
-        } catch PostgresError.deadlineExceeded {
+        } catch let error as PostgresError where isLate(error) {
             try await lift(attempt)
             throw MoveError.notReady(why: "a shard did not answer in time")
         }
         try await watch.reached(.activated, move)
         try await release()
         return .now - start
+    }
+
+    /// A statement that ends while it is cancelled loses its outcome, not its connection.
+    private func isLate(_ error: PostgresError) -> Bool {
+        switch error {
+        case .deadlineExceeded: true
+        case .connectionLost: source.isUsable && target.isUsable && side.isUsable
+        default: false
+        }
     }
 
     private func pass(
