@@ -280,7 +280,7 @@ struct MoveCommands: AsyncParsableCommand {
                         next: "shardctl move abort \(move) --yes")
                 }
                 try await MoveAbort(cluster: cluster, move: open, limits: MoveLimits())
-                    .run(because: "aborted by an operator")
+                    .run(because: MoveAbort.byOperator)
                 return Report(
                     lines: ["move \(move) is aborted; \(open.source.name) owns its slots"],
                     json: ["move": .number(Int(move)), "state": .text("aborted")],

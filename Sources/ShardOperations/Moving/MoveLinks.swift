@@ -50,7 +50,7 @@ struct MoveLinks: Sendable {
 }
 
 /// Why a step of a move did not happen.
-enum MoveError: Error {
+enum MoveError: Error, CustomStringConvertible {
     /// The shard does not answer. It may later.
     case unreachable(shard: String, reason: String)
     /// The slots were not in the state for the step: look again and decide anew.
@@ -59,6 +59,15 @@ enum MoveError: Error {
     case notReady(why: String)
     /// Both sides hold different rows. The move must not go on.
     case differs(String)
+
+    var description: String {
+        switch self {
+        case .unreachable(let shard, let reason): "shard \(shard) is away: \(reason)"
+        case .changed(let step): "the slots have changed (\(step))"
+        case .notReady(let why): why
+        case .differs(let what): what
+        }
+    }
 }
 
 extension PostgresConnection {

@@ -91,20 +91,11 @@ public struct MoveRunner: Sendable {
             failures += 1
             guard failures < limits.failures else {
                 throw OperationError.failed(
-                    "move \(move.id) cannot go on: \(Self.text(trouble))",
+                    "move \(move.id) cannot go on: \(trouble)",
                     next: "shardctl move resume \(move.id)")
             }
-            progress.enter(progress.phase, note: "trying again: \(Self.text(trouble))")
+            progress.enter(progress.phase, note: "trying again: \(trouble)")
             try await Task.sleep(for: min(.milliseconds(50) * (1 << min(failures, 6)), .seconds(2)))
-        }
-    }
-
-    static func text(_ error: any Error) -> String {
-        switch error {
-        case MoveError.unreachable(let shard, let reason): "shard \(shard) is away: \(reason)"
-        case MoveError.changed(let step): "the slots have changed (\(step))"
-        case MoveError.notReady(let why): why
-        default: "\(error)"
         }
     }
 
@@ -146,7 +137,9 @@ public struct MoveRunner: Sendable {
                 try await abort(because: reason)
                 return .aborted(reason, isReplaceable: true)
             case .finishAbort:
-                try await abort(because: "its abort was cut off")
+                let isWanted = try await journal.state(of: move.id).note == MoveAbort.byOperator
+                try await abort(
+                    because: isWanted ? MoveAbort.byOperator : "its abort was cut off")
                 return try await closedOutcome()
             case .stop(let reason):
                 throw OperationError.failed(
@@ -162,7 +155,10 @@ public struct MoveRunner: Sendable {
     private func closedOutcome() async throws -> Outcome {
         let last = try await journal.state(of: move.id)
         return last.state == .done
-            ? .done : .aborted(last.note ?? "by somebody else", isReplaceable: true)
+            ? .done
+            : .aborted(
+                last.note ?? "by somebody else",
+                isReplaceable: last.note != MoveAbort.byOperator)
     }
 
     private func abort(because reason: String) async throws {
@@ -212,6 +208,7 @@ final class MoveProgress: Sendable {
 
     func copied(_ counts: CopyCounts, bytes: Int64, note: String?) {
         change {
+            $0.phase = .copying
             $0.rows = counts.rows
             $0.expectedRows = counts.expected
             $0.copying = counts.elapsed
