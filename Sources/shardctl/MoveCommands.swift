@@ -294,7 +294,7 @@ struct MoveCommands: AsyncParsableCommand {
                 if targetLost {
                     try await abort.runWithoutTarget()
                 } else {
-                    try await abort.run(because: "aborted by an operator")
+                    try await abort.run(because: MoveAbort.byOperator)
                 }
                 return Report(
                     lines: ["move \(move) is aborted; \(open.source.name) owns its slots"],

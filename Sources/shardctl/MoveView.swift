@@ -26,6 +26,7 @@ final class MoveView: Sendable {
     init(isJSON: Bool) {
         self.isJSON = isJSON
         isTerminal = !isJSON && isatty(STDOUT_FILENO) == 1
+        Interruption.watch()
     }
 
     func show(_ event: MoveEvent) {
@@ -36,6 +37,8 @@ final class MoveView: Sendable {
             } else {
                 tell(event, &contents)
             }
+            Interruption.note(
+                switching: contents.events.values.count { $0.phase == .switching })
         }
     }
 
@@ -46,7 +49,8 @@ final class MoveView: Sendable {
     }
 
     private func tell(_ event: MoveEvent, _ contents: inout Contents) {
-        let state = "\(event.phase.rawValue) \(event.note ?? "")"
+        // A note whose numbers alone have changed is no news.
+        let state = "\(event.phase.rawValue) \((event.note ?? "").filter { !$0.isNumber })"
         let isDue = contents.shownAt[event.move].map { .now - $0 > Self.interval } ?? true
         guard contents.shown[event.move] != state || isDue else { return }
         contents.shown[event.move] = state
@@ -70,9 +74,18 @@ final class MoveView: Sendable {
         var lines = closed > 0 ? ["\(closed) done"] : []
         lines += open.map(Self.line)
         let back = contents.paintedLines > 0 ? "\u{1b}[\(contents.paintedLines)A" : ""
-        print(back + "\u{1b}[J" + lines.joined(separator: "\n"))
+        let width = Self.columns
+        print(
+            back + "\u{1b}[J" + lines.map { String($0.prefix(width)) }.joined(separator: "\n"))
         contents.paintedLines = lines.count
         fflush(nil)
+    }
+
+    /// A longer line would take two, and the next picture would begin too low.
+    private static var columns: Int {
+        var size = winsize()
+        let isKnown = ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
+        return isKnown ? Int(size.ws_col) : 80
     }
 
     private static func line(_ event: MoveEvent) -> String {
@@ -133,6 +146,6 @@ func megabytes(_ bytes: Int64) -> String {
 
 func duration(_ seconds: Double) -> String {
     let whole = Int(seconds.rounded())
-    if whole < 90 { return "\(whole) s" }
+    if whole < 120 { return "\(whole) s" }
     return whole < 5_400 ? "\(whole / 60) min" : "\(whole / 3_600) h \(whole / 60 % 60) min"
 }

@@ -43,7 +43,7 @@ func planReport(_ plan: Plan) -> Report {
     let changes = plan.changes
     var lines = [
         "plan \(plan.id), \(plan.state.rawValue): \(plan.reason)",
-        "made for epoch \(plan.epoch); \(opened) of \(plan.steps.count) moves were begun",
+        "made for epoch \(plan.epoch); \(opened) of \(plan.steps.count) moves are done",
     ]
     if let reversed = plan.reverses { lines.append("takes back plan \(reversed)") }
     lines += changes.add.map { "adds \($0.name), weight \($0.weight): \($0.endpoint)" }

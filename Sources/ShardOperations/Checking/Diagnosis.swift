@@ -182,26 +182,27 @@ struct Diagnosis: Sendable {
 
     private func atTarget(_ move: CatalogFacts.Move) -> [Symptom] {
         let own = facts(move.target)?.subscriptions.filter { $0.artefact.move == move.id } ?? []
+        let resume = "shardctl move resume \(move.id)"
         return own.flatMap { subscription -> [Symptom] in
             var symptoms: [Symptom] = []
-            func add(_ code: Finding.Code, _ detail: String) {
+            func add(_ code: Finding.Code, _ detail: String, _ repair: String) {
                 symptoms.append(
                     Symptom(
                         code: code, severity: .warning, shard: name(move.target),
-                        subject: .move(move.id), detail: detail,
-                        repair: "shardctl move resume \(move.id)"))
+                        subject: .move(move.id), detail: detail, repair: repair))
             }
             // A runner makes it disabled and enables it in its next step.
             if !subscription.isEnabled, !move.isRunning {
                 add(
                     .subscriptionDisabled,
-                    "\(subscription.artefact.name) of move \(move.id) is disabled")
+                    "\(subscription.artefact.name) of move \(move.id) is disabled", resume)
             }
             if subscription.applyErrors > 0 {
                 add(
                     .subscriptionFails,
                     "\(subscription.artefact.name) of move \(move.id) has failed "
-                        + "\(subscription.applyErrors) times")
+                        + "\(subscription.applyErrors) times",
+                    "\(resume); if it goes on failing: shardctl move abort \(move.id) --yes")
             }
             return symptoms
         }

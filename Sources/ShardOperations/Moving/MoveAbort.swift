@@ -69,6 +69,9 @@ struct MoveArtefacts: Sendable {
 
 /// Ends a move before its commit point, by anybody at any time.
 public struct MoveAbort: Sendable {
+    /// The reason of a move that nobody shall make anew.
+    public static let byOperator = "by an operator"
+
     let cluster: Cluster
     let move: Move
     let limits: MoveLimits
@@ -123,6 +126,9 @@ public struct MoveAbort: Sendable {
         let target = try await links.target()
         defer { target.close() }
         try await bar(target)
+        // Whoever finishes this abort shall know whether the move is to be made anew.
+        try await journal.note(
+            move, phase: MovePhase.aborting.rawValue, MoveFields(note: reason))
         try await watch.reached(.barred, move)
         let source = try await links.source()
         defer { source.close() }

@@ -34,11 +34,20 @@ public struct MoveClean: Sendable {
     public func run(isImpatient: Bool) async throws -> Outcome {
         var outcome = Outcome()
         for move in try await journal.unpurged(isDue: !isImpatient) {
+            guard move.source.state != .retired else {
+                // Its database is nobody's any more, if it is there at all.
+                try await journal.notePurged(move)
+                outcome.dropped.append(
+                    "the old copy of move \(move.id) from the journal: \(move.source.name) is "
+                        + "retired")
+                continue
+            }
             do {
                 try await purge(move)
                 outcome.purged.append(move.id)
             } catch MoveError.unreachable(let shard, let reason) {
-                outcome.problems.append("shard \(shard) is away: \(reason)")
+                let problem = "shard \(shard) is away: \(reason)"
+                if !outcome.problems.contains(problem) { outcome.problems.append(problem) }
             }
         }
         outcome.waiting = try await journal.unpurged(isDue: false)

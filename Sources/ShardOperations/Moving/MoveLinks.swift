@@ -60,7 +60,7 @@ struct MoveLinks: Sendable {
 }
 
 /// Why a step of a move did not happen.
-enum MoveError: Error {
+enum MoveError: Error, CustomStringConvertible {
     /// The shard does not answer. It may later.
     case unreachable(shard: String, reason: String)
     /// The slots were not in the state for the step: look again and decide anew.
@@ -75,6 +75,18 @@ enum MoveError: Error {
     case rewritten(String)
     /// Both sides hold different rows. The move must not go on.
     case differs(String)
+
+    var description: String {
+        switch self {
+        case .logFull(let held): "it holds back \(held >> 20) MiB of the source's log"
+        case .rewritten(let table): "\(table) was truncated or rewritten"
+        case .unknownOutcome(let reason): "the commit at the target may have happened: \(reason)"
+        case .unreachable(let shard, let reason): "shard \(shard) is away: \(reason)"
+        case .changed(let step): "the slots have changed (\(step))"
+        case .notReady(let why): why
+        case .differs(let what): what
+        }
+    }
 }
 
 extension PostgresConnection {

@@ -101,21 +101,11 @@ public struct MoveRunner: Sendable {
             failures = .now - start > .seconds(60) ? 1 : failures + 1
             guard failures < limits.failures else {
                 throw OperationError.failed(
-                    "move \(move.id) cannot go on: \(Self.text(trouble))",
+                    "move \(move.id) cannot go on: \(trouble)",
                     next: "shardctl move resume \(move.id)")
             }
-            progress.enter(progress.phase, note: "trying again: \(Self.text(trouble))")
+            progress.enter(progress.phase, note: "trying again: \(trouble)")
             try await Task.sleep(for: min(.milliseconds(50) * (1 << min(failures, 6)), .seconds(2)))
-        }
-    }
-
-    static func text(_ error: any Error) -> String {
-        switch error {
-        case MoveError.unreachable(let shard, let reason): "shard \(shard) is away: \(reason)"
-        case MoveError.changed(let step): "the slots have changed (\(step))"
-        case MoveError.notReady(let why): why
-        case MoveError.logFull(let held): "it holds back \(held) bytes of the source's log"
-        default: "\(error)"
         }
     }
 
@@ -164,7 +154,9 @@ public struct MoveRunner: Sendable {
                 try await abort(because: reason)
                 return .aborted(reason, isReplaceable: true)
             case .finishAbort:
-                try await abort(because: "its abort was cut off")
+                let isWanted = try await journal.state(of: move.id).note == MoveAbort.byOperator
+                try await abort(
+                    because: isWanted ? MoveAbort.byOperator : "its abort was cut off")
                 return try await closedOutcome()
             case .stop where strangeLooks < 2:
                 // The two shards are looked at one after the other: somebody may act in between.
@@ -195,7 +187,10 @@ public struct MoveRunner: Sendable {
     private func closedOutcome() async throws -> Outcome {
         let last = try await journalled { try await $0.state(of: move.id) }
         return last.state == .done
-            ? .done : .aborted(last.note ?? "by somebody else", isReplaceable: false)
+            ? .done
+            : .aborted(
+                last.note ?? "by somebody else",
+                isReplaceable: last.note != MoveAbort.byOperator)
     }
 
     private func abort(because reason: String) async throws {
@@ -254,6 +249,7 @@ final class MoveProgress: Sendable {
 
     func copied(_ counts: CopyCounts, bytes: Int64, note: String?) {
         change {
+            $0.phase = .copying
             $0.rows = counts.rows
             $0.expectedRows = counts.expected
             $0.copying = counts.elapsed

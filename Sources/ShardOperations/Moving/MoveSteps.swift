@@ -45,7 +45,6 @@ struct MoveSteps: Sendable {
             }
             group.addTask {
                 try await PaceKeeper(links: links, copy: copy, limits: limits) { note in
-                    runner.progress.enter(.copying)
                     runner.progress.copied(copy.counts, bytes: copy.gate.bytes, note: note)
                 }.run()
                 return nil

@@ -92,7 +92,7 @@ struct MoveSwitch: Sendable {
             switch error {
             case MoveError.rewritten(let table):
                 throw MoveError.changed(step: "compare: \(table) was truncated or rewritten")
-            case PostgresError.deadlineExceeded:
+            case let late as PostgresError where isLate(late):
                 throw MoveError.notReady(why: "a shard did not answer in time")
             default: throw error
             }
@@ -100,6 +100,15 @@ struct MoveSwitch: Sendable {
         try await watch.reached(.activated, move)
         try await release()
         return .now - start
+    }
+
+    /// A statement that ends while it is cancelled loses its outcome, not its connection.
+    private func isLate(_ error: PostgresError) -> Bool {
+        switch error {
+        case .deadlineExceeded: true
+        case .connectionLost: source.isUsable && target.isUsable && side.isUsable
+        default: false
+        }
     }
 
     private func pass(

@@ -116,6 +116,14 @@ public struct Mover: Sendable {
                 next: move.state == .open
                     ? "shardctl move abort \(id) --yes" : "shardctl move list --all")
         }
+        let owners = try await cluster.topology().owners
+        let gone = move.slots.count { owners[$0] != move.target.id }
+        guard gone == 0 else {
+            throw OperationError.refused(
+                "\(gone) of the \(move.slots.count) slots of move \(id) have left "
+                    + "\(move.target.name) since, by later moves",
+                next: "shardctl move list --all")
+        }
         return try await self.move(
             move.slots, from: move.target, to: move.source, reason: "move \(id) reversed",
             reverses: id)

@@ -39,10 +39,18 @@ public struct RoomIsolation: Sendable {
                 "shard \(target) is \(shard.state.rawValue) and takes no rooms",
                 next: "shardctl shard list")
         }
-        let rooms: Int = try await cluster.withShard(location.shard, of: topology) {
-            try await $0.query(
-                "select count(*) from public.rooms where shard.slot_of(room_id) = $1",
-                [location.slot.number], deadline: .now + Cluster.patience)[0].get(0)
+        let (rooms, isKnown) = try await cluster.withShard(location.shard, of: topology) {
+            let row = try await $0.query(
+                """
+                select count(*), count(*) filter (where room_id = $2) > 0 from public.rooms
+                where shard.slot_of(room_id) = $1
+                """, [location.slot.number, room.text], deadline: .now + Cluster.patience)[0]
+            return (try row.get(0, as: Int.self), try row.get(1, as: Bool.self))
+        }
+        guard isKnown else {
+            throw OperationError.refused(
+                "there is no room '\(room.text)' on \(location.shard.name), where it would be",
+                next: "shardctl status --hot")
         }
         try await pin(location.slot, to: shard)
         guard location.shard.id != shard.id else {

@@ -64,6 +64,14 @@ public struct PlanMaking: Sendable {
         if let most = wishes.maxMoves { planner.limits.moves = most }
         var decision = try decide(planner)
         decision.warnings += warnings(reading, topology, open: open)
+        for shard in wishes.changes.add {
+            let adding = ShardAdding(
+                cluster: cluster, name: shard.name, endpoint: shard.endpoint,
+                weight: shard.weight)
+            guard let obstacle = try await adding.obstacle(topology) else { continue }
+            decision.warnings.append(
+                "the plan cannot be carried out before this is mended: \(obstacle)")
+        }
         return Outcome(
             plan: try await save(decision.moves, topology.epoch), shares: decision.shares,
             warnings: decision.warnings)

@@ -80,6 +80,18 @@ public struct ShardAdding: Sendable {
             shard: shard, slots: slots, warnings: texts(.warning), notes: texts(.note))
     }
 
+    /// Why its database could not be added now; nil when it could.
+    func obstacle(_ topology: Topology) async throws -> String? {
+        let deadline = ContinuousClock.now + Cluster.patience
+        do {
+            let fleet = try await Fleet.survey(cluster, topology, deadline)
+            _ = try await checkServer(topology, fleet, deadline)
+            return nil
+        } catch let error as OperationError {
+            return error.description
+        }
+    }
+
     /// Name, weight and endpoint by themselves, before anything is asked of a server.
     func check() throws {
         let isName = name.utf8.allSatisfy {
