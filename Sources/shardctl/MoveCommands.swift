@@ -299,7 +299,7 @@ struct MoveCommands: AsyncParsableCommand {
                 return Report(
                     lines: ["move \(move) is aborted; \(open.source.name) owns its slots"],
                     json: ["move": .number(Int(move)), "state": .text("aborted")],
-                    next: "shardctl plan")
+                    next: open.plan.map { "shardctl rebalance \($0)" } ?? "shardctl plan")
             }
         }
     }
