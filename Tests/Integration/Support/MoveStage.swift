@@ -123,13 +123,15 @@ struct MoveStage {
 
 /// Raised once.
 final class Flag: Sendable {
-    private let isRaised = Mutex(false)
+    private let state = Mutex(false)
+
+    var isRaised: Bool { state.withLock { $0 } }
 
     /// Whether this is the first time.
     func raise() -> Bool {
-        isRaised.withLock { isRaised in
-            defer { isRaised = true }
-            return !isRaised
+        state.withLock { state in
+            defer { state = true }
+            return !state
         }
     }
 }
