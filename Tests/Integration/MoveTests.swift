@@ -88,6 +88,65 @@ import Testing
         try await cluster.expectNothingLeft()
     }
 
+    @Test func `a move whose target is lost is given up, and the source opens again`() async throws
+    {
+        let cluster = try await TestCluster.start(shards: 2, seed: 8)
+        defer { withExtendedLifetime(cluster) {} }
+        let operations = try cluster.operations()
+        let topology = try await operations.topology()
+        let watch = MoveWatch(reached: { point, _ in
+            if point == .fenced { cluster.servers[1].kill() }
+        })
+        var once = MoveLimits()
+        once.failures = 1
+        let mover = Mover(cluster: operations, limits: once, watch: watch)
+        let move = try await mover.open(
+            Array(topology.slots(of: 1).prefix(50)), from: topology.shards[0],
+            to: topology.shards[1], reason: "test")
+        let abort = MoveAbort(cluster: operations, move: move, limits: once)
+        await #expect(throws: OperationError.self, "a target that answers is not lost") {
+            try await abort.runWithoutTarget()
+        }
+        await #expect(throws: OperationError.self) { try await mover.run(move) }
+
+        try await abort.runWithoutTarget()
+
+        let row = try await cluster.rows(
+            shard: 1,
+            """
+            select count(*) filter (where state = 'active' and barred = \(move.id)),
+                (select count(*) from pg_replication_slots) + (select count(*) from pg_publication)
+            from shard.slots where slot = any (array[\(move.slots.list)])
+            """)[0]
+        #expect(try row.get(0, as: Int.self) == 50, "the source owns its slots")
+        #expect(try row.get(1, as: Int.self) == 0, "nothing holds its log back")
+        #expect(try await MoveJournal(cluster: operations).move(move.id).state == .aborted)
+    }
+
+    @Test func `routers learn of the new owner although the source is away`() async throws {
+        let cluster = try await TestCluster.start(shards: 2, seed: 9)
+        defer { withExtendedLifetime(cluster) {} }
+        let operations = try cluster.operations()
+        let topology = try await operations.topology()
+        let watch = MoveWatch(reached: { point, _ in
+            if point == .activated { cluster.servers[0].kill() }
+        })
+        let slots = Array(topology.slots(of: 1).prefix(50))
+        let mover = Mover(cluster: operations, limits: MoveLimits(), watch: watch)
+
+        async let moving = mover.move(
+            slots, from: topology.shards[0], to: topology.shards[1], reason: "test")
+        let limit = ContinuousClock.now + .seconds(60)
+        while try await operations.topology().owners[slots[0]] != ShardID(2) {
+            try #require(ContinuousClock.now < limit, "the catalog has the new owner")
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        try cluster.servers[0].start()
+
+        #expect(try await moving.state == .done)
+        try await cluster.expectNothingLeft()
+    }
+
     private struct CutOff: Error {}
 }
 
