@@ -180,6 +180,9 @@ struct MoveCatchUp: Sendable {
                 continue
             }
             if .now - start <= limits.lag { break }
+            // A machine or a way that is never quicker than this must not look like nothing at all.
+            runner.progress.enter(
+                .catchingUp, note: "waits: the target is more than \(limits.lag) behind")
         }
         try await runner.watch.reached(.caughtUp, runner.move)
     }
