@@ -40,6 +40,8 @@ let package = Package(
             name: "CLibpq", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(
             name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
+        .systemLibrary(
+            name: "CPgQuery", providers: [.apt(["libpg-query-dev"])]),
         .target(
             name: "Postgres",
             dependencies: ["CLibpq", .product(name: "Logging", package: "swift-log")],
@@ -58,7 +60,7 @@ let package = Package(
         .target(
             name: "ShardOperations",
             dependencies: [
-                "Postgres", "ShardRouter",
+                "CPgQuery", "Postgres", "ShardRouter",
                 .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: strict),

@@ -1,0 +1,2 @@
+alter table shard.migrations drop column origin;
+drop table shard.migration_steps;
