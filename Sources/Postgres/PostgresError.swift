@@ -60,6 +60,14 @@ public struct ServerError: Error, Sendable, Equatable {
     /// Which statement of a pipeline it was, from 0.
     public var statementIndex: Int
 
+    /// An error that a program finds itself, in the form of a server's.
+    public init(sqlState: String, message: String, statementIndex: Int = 0) {
+        self.severity = "ERROR"
+        self.sqlState = sqlState
+        self.message = message
+        self.statementIndex = statementIndex
+    }
+
     /// Serialisation failures, lock time-outs, shutdowns and shortages pass; the rest stays.
     var repeatability: PostgresError.Repeatability {
         switch sqlState {

@@ -115,12 +115,17 @@ final class ResultHandle: @unchecked Sendable {
     var status: ExecStatusType { PQresultStatus(pointer) }
 
     func serverError(statement: Int) -> ServerError {
-        ServerError(
-            severity: field("V") ?? field("S") ?? "ERROR", sqlState: field("C") ?? "XX000",
+        var error = ServerError(
+            sqlState: field("C") ?? "XX000",
             message: field("M") ?? trimmed(String(cString: PQresultErrorMessage(pointer))),
-            detail: field("D"), hint: field("H"), position: field("P").flatMap { Int($0) },
-            context: field("W"), schema: field("s"), table: field("t"), column: field("c"),
-            constraint: field("n"), statementIndex: statement)
+            statementIndex: statement)
+        error.severity = field("V") ?? field("S") ?? error.severity
+        (error.detail, error.hint) = (field("D"), field("H"))
+        error.position = field("P").flatMap { Int($0) }
+        error.context = field("W")
+        (error.schema, error.table, error.column) = (field("s"), field("t"), field("c"))
+        error.constraint = field("n")
+        return error
     }
 
     private func field(_ code: Character) -> String? {

@@ -26,7 +26,13 @@ final class MoveView: Sendable {
     init(isJSON: Bool) {
         self.isJSON = isJSON
         isTerminal = !isJSON && isatty(STDOUT_FILENO) == 1
-        Interruption.watch()
+        Interruption.watch(
+            """
+
+            shardctl: stopped. Nothing is lost; the same command goes on, or shardctl move resume --all
+            next: shardctl move list
+
+            """)
     }
 
     func show(_ event: MoveEvent) {
@@ -74,18 +80,11 @@ final class MoveView: Sendable {
         var lines = closed > 0 ? ["\(closed) done"] : []
         lines += open.map(Self.line)
         let back = contents.paintedLines > 0 ? "\u{1b}[\(contents.paintedLines)A" : ""
-        let width = Self.columns
+        let width = terminalColumns
         print(
             back + "\u{1b}[J" + lines.map { String($0.prefix(width)) }.joined(separator: "\n"))
         contents.paintedLines = lines.count
         fflush(nil)
-    }
-
-    /// A longer line would take two, and the next picture would begin too low.
-    private static var columns: Int {
-        var size = winsize()
-        let isKnown = ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
-        return isKnown ? Int(size.ws_col) : 80
     }
 
     private static func line(_ event: MoveEvent) -> String {
@@ -138,6 +137,13 @@ final class MoveView: Sendable {
             "note": event.note.map { .text($0) } ?? .null,
         ]
     }
+}
+
+/// A longer line would take two, and the next picture would begin too low.
+var terminalColumns: Int {
+    var size = winsize()
+    let isKnown = ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
+    return isKnown ? Int(size.ws_col) : 80
 }
 
 func megabytes(_ bytes: Int64) -> String {

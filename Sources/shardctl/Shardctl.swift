@@ -15,7 +15,7 @@ struct Shardctl: AsyncParsableCommand {
         subcommands: [
             Init.self, Dev.self, ShardCommands.self, RingCommands.self, RoomCommands.self,
             PlanCommands.self, RebalanceCommands.self, MoveCommands.self, SlotCommands.self,
-            Migrate.self, Status.self, Doctor.self, Psql.self,
+            MigrateCommands.self, Status.self, Doctor.self, Psql.self,
         ])
 
     /// Wrong usage is one JSON object too, for those who asked for JSON.

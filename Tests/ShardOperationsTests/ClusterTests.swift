@@ -58,7 +58,7 @@ import Testing
         for number in 0..<20 {
             #expect(try await cluster.locate(RoomID("room-\(number)")).agrees)
         }
-        #expect(try await cluster.migrate(isApplying: false).allSatisfy { $0.pending.isEmpty })
+        #expect(try await FleetSurvey.take(cluster).all.allSatisfy { $0.plan.pending.isEmpty })
     }
 
     @Test func `with rooms stored a new shard is active and owns nothing yet`() async throws {
@@ -98,38 +98,5 @@ import Testing
                 failure?.description.contains(reason) ?? false, "\(String(describing: failure))")
         }
         await #expect(throws: OperationError.self) { try await cluster.initialise() }
-    }
-
-    @Test func `a failing migration leaves nothing`() async throws {
-        let server = try PostgresServer.start()
-        let connection = try await PostgresConnection.connect(
-            try ConnectionSettings(server.connectionString()), deadline: .now + .seconds(20))
-        defer { connection.close() }
-        let deadline = ContinuousClock.now + .seconds(20)
-        try await connection.script(
-            """
-            create schema shard; create table shard.migrations (version int primary key,
-            title text, checksum text, applied_at timestamptz default now(), duration_ms bigint)
-            """, deadline: deadline)
-        let migrator = Migrator(
-            kind: .shard,
-            migrations: [
-                Migration(
-                    version: 1, title: "good", sql: "create table a (n int4);", checksum: "x"),
-                Migration(
-                    version: 2, title: "bad", sql: "create table b (n int4); select 1/0;",
-                    checksum: "y"),
-            ])
-
-        let failure = await #expect(throws: OperationError.self) {
-            try await migrator.up(connection, deadline: deadline)
-        }
-
-        #expect(failure?.description.contains("division by zero") ?? false)
-        #expect(try await migrator.applied(connection, deadline: deadline) == [1])
-        let left = try await connection.query(
-            "select to_regclass('a')::text, to_regclass('b')::text", deadline: deadline)[0]
-        #expect(try left.get(0, as: String?.self) == "a")
-        #expect(try left.get(1, as: String?.self) == nil)
     }
 }

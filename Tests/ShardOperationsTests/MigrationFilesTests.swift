@@ -79,8 +79,49 @@ import Testing
 
         let names = try MigrationFiles(folder: folder).create(title: "add_reactions")
 
-        #expect(names == ["0004_add_reactions.up.sql", "0004_add_reactions.down.sql"])
-        #expect(try MigrationFiles(folder: folder).load().last?.version == 4)
+        #expect(names == ["1001_add_reactions.up.sql", "1001_add_reactions.down.sql"])
+        #expect(try MigrationFiles(folder: folder).load().last?.version == 1001)
+    }
+
+    @Test func `a new release brings lower files than those of the application`() throws {
+        defer { remove() }
+        let files = MigrationFiles(folder: folder)
+        _ = try files.create(title: "add_reactions")
+        let before = try #require(try files.load().last)
+
+        let names = try files.create(title: "fourth", in: .library)
+
+        #expect(names == ["0004_fourth.up.sql", "0004_fourth.down.sql"])
+        #expect(try files.load().map(\.version) == [1, 2, 3, 4, 1001])
+        #expect(try files.load().last == before)
+    }
+
+    @Test(arguments: [
+        ("0004_x.sql", "is not called NNNN_title"), ("04_x.up.sql", "is not called NNNN_title"),
+        ("00004_x.up.sql", "is not called NNNN_title"), ("0000_x.up.sql", "is not called"),
+        ("0004_x.down.sql", "0004_x.down.sql is not recorded"),
+    ])
+    func `a file with a wrong name is refused`(name: String, reason: String) throws {
+        defer { remove() }
+        try write(name, "select 1;\n")
+
+        #expect(refusal().contains(reason), "\(refusal())")
+    }
+
+    @Test func `a way back without a way there is refused`() throws {
+        defer { remove() }
+        try write("0004_x.down.sql", "select 1;\n")
+        try MigrationFiles(folder: folder).writeSums()
+
+        #expect(refusal().contains("0004_x.down.sql has no 0004_x.up.sql"))
+    }
+
+    @Test func `what cannot be cut into statements is refused with its line`() throws {
+        defer { remove() }
+        try write("0004_x.up.sql", "select 1;\nselect 'x;\n")
+        try MigrationFiles(folder: folder).writeSums()
+
+        #expect(refusal().contains("0004_x.up.sql, line 2: a quote is never closed"))
     }
 
     @Test func `the repository's own files are recorded`() throws {

@@ -2,12 +2,13 @@
 -- (docs/migrations.md). A file that is complete has its row in shard.migrations and none here.
 create table shard.migration_steps (
     version integer not null check (version > 0),
+    direction text not null check (direction in ('up', 'down')),
     step integer not null check (step > 0),
     statement text not null,
     state text not null check (state in ('started', 'done')),
     started_at timestamptz not null default clock_timestamp(),
     done_at timestamptz,
-    primary key (version, step)
+    primary key (version, direction, step)
 );
 comment on column shard.migration_steps.statement is 'SHA-256 of the statement''s text.';
 comment on column shard.migration_steps.state is

@@ -15,7 +15,13 @@ extension DevCluster {
             // There is one already: this is not the first time.
             _ = try await cluster.topology()
         }
-        _ = try await cluster.migrate(isApplying: true)
+        var options = FleetOptions()
+        options.acceptsFindings = true
+        let result = try await FleetMigration(cluster: cluster, options: options).up()
+        guard result.isComplete else {
+            throw OperationError.failed(
+                "the schema of a shard could not be brought up", next: "shardctl migrate up")
+        }
         let known = try await cluster.topology().shards.filter { $0.state == .active }
         for server in servers where !server.isRedis && server.name != "catalog" {
             guard !known.contains(where: { $0.name == server.name }) else { continue }

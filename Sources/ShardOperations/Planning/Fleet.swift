@@ -5,8 +5,8 @@ import ShardRouter
 struct Fleet: Sendable {
     /// Whether any shard holds rooms: then slots change their shard by moves only.
     var storesRooms = false
-    /// The versions of their schemas; several while a migration is under way.
-    var schemaVersions: Set<Int> = []
+    /// The versions that each has; several sets while a migration is under way.
+    var schemas: Set<[Int]> = []
     var collations: Set<String> = []
 
     /// Asks all shards that are active or draining, all at once.
@@ -34,7 +34,7 @@ struct Fleet: Sendable {
             switch answer {
             case .success(let one):
                 fleet.storesRooms = fleet.storesRooms || one.storesRooms
-                fleet.schemaVersions.formUnion(one.schemaVersions)
+                fleet.schemas.formUnion(one.schemas)
                 fleet.collations.formUnion(one.collations)
             case .failure(let error):
                 failure = error
@@ -52,12 +52,13 @@ struct Fleet: Sendable {
             let row = try await connection.query(
                 """
                 select exists (select from public.rooms),
-                    (select coalesce(max(version), 0) from shard.migrations)
+                    (select coalesce(array_agg(version::int8 order by version), '{}')
+                     from shard.migrations)
                 """, deadline: deadline)[0]
             let facts = try await ServerFacts.read(
                 connection, seed: topology.seed, deadline: deadline)
             return Fleet(
-                storesRooms: try row.get(0), schemaVersions: [try row.get(1)],
+                storesRooms: try row.get(0), schemas: [try row.get(1)],
                 collations: [facts.collation])
         }
     }
@@ -65,19 +66,21 @@ struct Fleet: Sendable {
     /// What brings a new shard to the schema of the others; to the files' when there are none.
     func migrator(_ cluster: Cluster) throws -> Migrator {
         let migrator = try cluster.migrator(.shard)
-        guard let version = schemaVersions.first else { return migrator }
-        guard schemaVersions.count == 1 else {
+        guard let schema = schemas.first else { return migrator }
+        guard schemas.count == 1 else {
             throw OperationError.refused(
                 "the shards have different schemas: "
-                    + schemaVersions.sorted().map(String.init).joined(separator: ", "),
+                    + schemas.map { String($0.last ?? 0) }.sorted().joined(separator: ", "),
                 next: "shardctl migrate up")
         }
-        guard version <= migrator.migrations.last?.version ?? 0 else {
+        if let newer = schema.first(where: { version in
+            !migrator.migrations.contains { $0.version == version }
+        }) {
             throw OperationError.refused(
-                "the shards have schema \(version), which is newer than the files",
+                "the shards have migration \(newer), which is newer than the files",
                 next: "use the files of the newer release")
         }
         return Migrator(
-            kind: .shard, migrations: migrator.migrations.filter { $0.version <= version })
+            kind: .shard, migrations: migrator.migrations.filter { schema.contains($0.version) })
     }
 }

@@ -208,7 +208,7 @@ public struct ShardAdding: Sendable {
         _ deadline: ContinuousClock.Instant
     ) async throws {
         try await cluster.withShard(endpoint: endpoint, name: name) { connection in
-            _ = try await migrator.up(connection, deadline: deadline)
+            _ = try await migrator.up(connection)
             let answers = try await connection.pipeline(
                 [
                     Statement(

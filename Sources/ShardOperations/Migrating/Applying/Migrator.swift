@@ -5,22 +5,24 @@ public enum SchemaKind: String, Sendable {
     case catalog, shard
 }
 
-/// Brings one database to the version of its files.
+/// Brings one database to the version of its files, or one step back.
 ///
-/// Each file commits together with its row of the history, so a database is never half-way.
+/// Safe to call from several programs at once: they take turns, and what one has done the next finds
+/// done. Safe to stop anywhere.
 public struct Migrator: Sendable {
     /// An advisory lock of our own: two runs on one database take turns.
     static let lock: Int64 = 0x7368_6172_6463_746c
-    /// How often a file is tried whose locks are not free, and the pause after the first time.
-    static let attempts = 5
-    static let pause = Duration.milliseconds(200)
 
     public let kind: SchemaKind
     public let migrations: [Migration]
+    /// How the database is called in events and errors.
+    public var database: String
+    public var limits = MigrationLimits()
 
-    public init(kind: SchemaKind, migrations: [Migration]) {
+    public init(kind: SchemaKind, migrations: [Migration], database: String? = nil) {
         self.kind = kind
         self.migrations = migrations
+        self.database = database ?? "the \(kind.rawValue)"
     }
 
     /// The versions that `connection`'s database has; empty for a new one.
@@ -29,118 +31,113 @@ public struct Migrator: Sendable {
     public func applied(
         _ connection: PostgresConnection, deadline: ContinuousClock.Instant
     ) async throws -> [Int] {
-        let history: [(version: Int, checksum: String)]
+        let state = try await state(connection, deadline: deadline)
+        try MigrationPlan(files: migrations, state: state).check(database: database)
+        return state.history.map(\.version)
+    }
+
+    /// What the database says about its migrations.
+    public func state(
+        _ connection: PostgresConnection, deadline: ContinuousClock.Instant
+    ) async throws -> MigrationState {
         do throws(PostgresError) {
-            let rows = try await connection.query(
-                Statement(
-                    "select version, checksum from \(kind.rawValue).migrations order by version",
-                    isPrepared: false), deadline: deadline)
-            var read: [(Int, String)] = []
-            for row in rows { read.append((try row.get(0), try row.get(1))) }
-            history = read
+            return try await .read(connection, kind: kind, deadline: deadline)
         } catch {
-            // No such schema or table: nothing was applied yet.
-            if ["3F000", "42P01"].contains(error.sqlState) { return [] }
-            throw OperationError.failed("cannot read the history of migrations: \(error)")
+            throw OperationError.failed(
+                "\(database): cannot read the history of migrations: \(error)")
         }
-        for (version, checksum) in history {
-            guard let file = migrations.first(where: { $0.version == version }) else {
-                throw OperationError.refused(
-                    "the database has \(kind.rawValue) migration \(version), which is not in the "
-                        + "files", next: "use the files of the newer release")
-            }
-            guard file.checksum == checksum else {
-                throw OperationError.refused(
-                    "\(kind.rawValue) migration \(version) (\(file.title)) was edited after it was "
-                        + "applied to this database",
-                    next: "restore the file, and write the change into a new one: "
-                        + "shardctl migrate new TITLE")
-            }
-        }
-        return history.map(\.version)
     }
 
     /// Applies what is missing.
     ///
+    /// - Parameters:
+    ///   - observer: a second connection to the same database, which tells for whom a statement
+    ///     waits, and finds out whether a pooler stands in the way. Without it nobody knows.
+    ///   - upTo: the last version wanted; nil is all.
+    ///   - tell: called as it goes on, from any thread; must not block.
     /// - Returns: the versions that were applied now.
+    /// - Throws: ``OperationError``. What was applied before stays, and the next call goes on.
     public func up(
-        _ connection: PostgresConnection, deadline: ContinuousClock.Instant
+        _ connection: PostgresConnection, observer: PostgresConnection? = nil, upTo: Int? = nil,
+        tell: @escaping @Sendable (MigrationEvent) -> Void = { _ in }
     ) async throws -> [Int] {
-        try await takeLock(connection, deadline: deadline)
-        let done = try await applied(connection, deadline: deadline)
-        var now: [Int] = []
-        for migration in migrations where !done.contains(migration.version) {
-            guard migration.version > (done.last ?? 0) else {
+        try await run(connection, observer, tell) { runner in
+            let state = try await state(connection, deadline: .now + Cluster.patience)
+            let plan = MigrationPlan(files: migrations, state: state, upTo: upTo)
+            try plan.check(database: database)
+            for migration in plan.pending {
+                let steps = state.steps.filter { $0.version == migration.version }
+                try await runner.run(migration, .up, steps: steps)
+            }
+            return plan.pending.map(\.version)
+        }
+    }
+
+    /// Takes back `version`; does nothing when the database has not got it.
+    ///
+    /// - Returns: whether it was taken back now.
+    /// - Throws: ``OperationError``; a refusal when there is no file for the way back.
+    public func down(
+        _ version: Int, _ connection: PostgresConnection, observer: PostgresConnection? = nil,
+        tell: @escaping @Sendable (MigrationEvent) -> Void = { _ in }
+    ) async throws -> Bool {
+        try await run(connection, observer, tell) { runner in
+            let state = try await state(connection, deadline: .now + Cluster.patience)
+            var plan = MigrationPlan(files: migrations, state: state)
+            plan.obstacles.removeAll { obstacle in
+                if case .halfwayDown = obstacle { obstacle.version == version } else { false }
+            }
+            try plan.check(database: database)
+            guard state.versions.contains(version) else { return [] }
+            if let last = state.versions.max(), last > version {
                 throw OperationError.refused(
-                    "migration \(migration.version) is older than the last applied one",
-                    next: "give it a higher number")
+                    "\(database): migration \(version) cannot be taken back: \(last) came after it",
+                    next: "shardctl migrate down, which takes the last one")
             }
-            try await apply(migration, connection, deadline: deadline)
-            now.append(migration.version)
-        }
-        _ = try await connection.query(
-            "select pg_advisory_unlock($1)", [Self.lock], deadline: deadline)
-        return now
+            guard let migration = migrations.first(where: { $0.version == version }),
+                let down = migration.down, !down.statements.isEmpty
+            else {
+                throw OperationError.refused(
+                    "migration \(version) has no way back: its .down.sql is missing or empty",
+                    next: "write what undoes it into a new migration: shardctl migrate new TITLE")
+            }
+            let steps = state.steps.filter { $0.version == version }
+            try await runner.run(migration, .down, steps: steps)
+            return [version]
+        } == [version]
     }
 
-    private func takeLock(
-        _ connection: PostgresConnection, deadline: ContinuousClock.Instant
-    ) async throws {
-        let limit = min(deadline, .now + Cluster.patience)
-        while true {
-            let row = try await connection.query(
-                "select pg_try_advisory_lock($1)", [Self.lock], deadline: deadline)[0]
-            if try row.get(0, as: Bool.self) { return }
-            guard ContinuousClock.now + .milliseconds(100) < limit else {
-                throw OperationError.failed(
-                    "another migration of this database does not end",
-                    next: "shardctl migrate status")
-            }
-            try await Task.sleep(for: .milliseconds(100))
+    /// Holds the lock of the database around `body`.
+    private func run(
+        _ connection: PostgresConnection, _ observer: PostgresConnection?,
+        _ tell: @escaping @Sendable (MigrationEvent) -> Void,
+        _ body: (MigrationRunner) async throws -> [Int]
+    ) async throws -> [Int] {
+        let database = database
+        let say: @Sendable (MigrationEvent.What) -> Void = {
+            tell(MigrationEvent(database: database, what: $0))
         }
-    }
-
-    /// Tries again when a lock is not free in time: waiting for it would queue everybody else.
-    private func apply(
-        _ migration: Migration, _ connection: PostgresConnection,
-        deadline: ContinuousClock.Instant
-    ) async throws {
-        for attempt in 1... {
-            do throws(PostgresError) {
-                return try await applyOnce(migration, connection, deadline: deadline)
-            } catch {
-                guard error.sqlState == "55P03", attempt < Self.attempts else {
-                    throw OperationError.failed(
-                        "\(kind.rawValue) migration \(migration.version) (\(migration.title)) "
-                            + "failed and was rolled back: \(error)",
-                        next: "shardctl migrate status")
-                }
-            }
-            try await Task.sleep(for: Self.pause * attempt)
+        var watch: LockWatch?
+        if let observer {
+            try await PoolerCheck(one: connection, other: observer).run(database: database)
+            let pid: Int = try await connection.query(
+                "select pg_backend_pid()", deadline: .now + Cluster.patience)[0].get(0)
+            watch = LockWatch(observer: observer, watched: pid, limits: limits)
         }
-    }
-
-    private func applyOnce(
-        _ migration: Migration, _ connection: PostgresConnection,
-        deadline: ContinuousClock.Instant
-    ) async throws(PostgresError) {
-        // The titles and sums are plain by the rules for file names and hexadecimal digits.
-        let history = """
-
-            ;insert into \(kind.rawValue).migrations (version, title, checksum, duration_ms)
-            values (\(migration.version), '\(migration.title)', '\(migration.checksum)',
-                (extract(epoch from clock_timestamp() - now()) * 1000)::bigint);
-            commit;
-            """
-        let lockTimeout = migration.directives.lockTimeoutMilliseconds
-        do throws(PostgresError) {
-            try await connection.script(
-                "begin; set local lock_timeout = \(lockTimeout);\n" + migration.sql + history,
-                deadline: deadline)
+        let runner = MigrationRunner(
+            kind: kind, database: database, connection: connection, watch: watch, limits: limits,
+            tell: say)
+        let lock = MigrationLock(connection: connection, key: Self.lock, limits: limits)
+        try await lock.take(patience: limits.patience) { say(.waitingForRunner($0)) }
+        do {
+            try await runner.prepareSession()
+            let versions = try await body(runner)
+            try await lock.release()
+            say(.finished(applied: versions))
+            return versions
         } catch {
-            if connection.isInTransaction {
-                _ = try await connection.query("rollback", deadline: deadline)
-            }
+            say(.failed("\(error)"))
+            if connection.isUsable { try await lock.release() }
             throw error
         }
     }

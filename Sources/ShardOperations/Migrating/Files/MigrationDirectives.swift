@@ -1,51 +1,81 @@
 /// What the first line of a migration says about how to apply it:
-/// `-- shardctl: lock_timeout=500ms`.
+/// `-- shardctl: lock_timeout=500ms phase=contract`.
 public struct MigrationDirectives: Sendable, Equatable {
+    /// When a file of a release may be applied.
+    public enum Phase: String, Sendable {
+        /// Before the new servers: the old ones go on working with it.
+        case expand
+        /// After the last old server is gone: it takes away what only old ones use.
+        case contract
+    }
+
     /// Why the line cannot be followed, in words for people.
     struct Problem: Error, CustomStringConvertible {
         var description: String
     }
 
-    /// How long one statement may wait for a lock.
-    public var lockTimeoutMilliseconds: Int
+    /// Whether the whole file commits together. Without it each statement commits by itself, as
+    /// `CREATE INDEX CONCURRENTLY` and its like need.
+    public var isTransactional = true
+    /// How long one statement may wait for a lock. Whoever comes after it waits behind it, so it is
+    /// short, and the file is tried again. nil leaves it to the runner: ``MigrationLimits/lockTimeout``
+    /// for what blocks others while it waits, no limit for what does not.
+    public var lockTimeout: Duration?
+    /// How long one statement may run; zero is no limit. nil leaves it to the runner:
+    /// ``MigrationLimits/statementTimeout`` in a transaction, where locks are held, no limit outside.
+    public var statementTimeout: Duration?
+    public var phase = Phase.expand
+    /// Whether every statement of the file may run twice: one whose end nobody saw is then repeated.
+    public var isRepeatable = false
 
-    public init(lockTimeoutMilliseconds: Int = 2_000) {
-        self.lockTimeoutMilliseconds = lockTimeoutMilliseconds
-    }
+    public init() {}
 
     /// Reads the first line of `sql`; without directives everything has its default.
     init(sql: String) throws(Problem) {
-        self.init()
         let prefix = "-- shardctl:"
         guard let line = sql.split(separator: "\n", maxSplits: 1).first, line.hasPrefix(prefix)
         else { return }
-        for word in line.dropFirst(prefix.count).split(separator: " ") {
-            let parts = word.split(separator: "=", maxSplits: 1).map(String.init)
-            switch (parts.first, parts.count == 2 ? parts[1] : "") {
-            case ("lock_timeout", let value):
-                guard let milliseconds = Self.milliseconds(value) else {
-                    throw Problem(
-                        description: "lock_timeout=\(value) is no time such as 500ms or 2s")
-                }
-                lockTimeoutMilliseconds = milliseconds
-            case ("transaction", "on"): break
-            case ("transaction", "off"):
-                throw Problem(
-                    description: "transaction=off: this version applies every file in one "
-                        + "transaction, so CREATE INDEX CONCURRENTLY and its like cannot run yet")
-            default:
-                throw Problem(description: "this version does not know the directive '\(word)'")
-            }
+        let words = line.dropFirst(prefix.count).split { $0.isWhitespace }
+        // An `allow=` in the first line belongs to the first statement: the lint reads it.
+        guard words.first?.hasPrefix("allow=") != true else { return }
+        for word in words { try read(String(word)) }
+    }
+
+    private mutating func read(_ word: String) throws(Problem) {
+        let parts = word.split(separator: "=", maxSplits: 1).map(String.init)
+        switch (parts.first, parts.count == 2 ? parts[1] : "") {
+        case ("lock_timeout", let value): lockTimeout = try Self.time(value, of: "lock_timeout")
+        case ("statement_timeout", let value):
+            statementTimeout = try Self.time(value, of: "statement_timeout")
+        case ("transaction", "on"): isTransactional = true
+        case ("transaction", "off"): isTransactional = false
+        case ("repeatable", "on"): isRepeatable = true
+        case ("repeatable", "off"): isRepeatable = false
+        case ("phase", "expand"): phase = .expand
+        case ("phase", "contract"): phase = .contract
+        case ("transaction", let value), ("repeatable", let value):
+            throw Problem(description: "'\(value)' in '\(word)' is neither on nor off")
+        case ("phase", let value):
+            throw Problem(description: "phase=\(value) is neither expand nor contract")
+        default:
+            throw Problem(
+                description: "there is no directive '\(word)'; there are transaction=on|off, "
+                    + "lock_timeout=TIME, statement_timeout=TIME, phase=expand|contract and "
+                    + "repeatable=on|off")
         }
     }
 
-    private static func milliseconds(_ text: String) -> Int? {
-        let (digits, factor) =
-            text.hasSuffix("ms")
-            ? (text.dropLast(2), 1) : (text.hasSuffix("s") ? text.dropLast(1) : "", 1_000)
-        guard let number = Int(digits), (1...3_600_000 / factor).contains(number) else {
-            return nil
+    /// `500ms`, `2s`, `5min`, or `0` for no limit; an hour at most.
+    private static func time(_ text: String, of name: String) throws(Problem) -> Duration {
+        if text == "0" { return .zero }
+        for (unit, factor) in [("ms", 1), ("min", 60_000), ("s", 1_000)] where text.hasSuffix(unit)
+        {
+            guard let number = Int(text.dropLast(unit.count)),
+                (1...3_600_000 / factor).contains(number)
+            else { break }
+            return .milliseconds(number * factor)
         }
-        return number * factor
+        throw Problem(
+            description: "\(name)=\(text) is no time such as 500ms, 2s or 5min, up to an hour")
     }
 }

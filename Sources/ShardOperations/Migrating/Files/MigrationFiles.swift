@@ -1,27 +1,6 @@
 import Crypto
 public import Foundation
 
-/// One step of a schema.
-public struct Migration: Sendable, Equatable {
-    public var version: Int
-    public var title: String
-    public var sql: String
-    /// The chained sum of this file and all before it.
-    public var checksum: String
-    public var directives: MigrationDirectives
-
-    public init(
-        version: Int, title: String, sql: String, checksum: String,
-        directives: MigrationDirectives = MigrationDirectives()
-    ) {
-        self.version = version
-        self.title = title
-        self.sql = sql
-        self.checksum = checksum
-        self.directives = directives
-    }
-}
-
 /// The files of one folder of migrations: `NNNN_title.up.sql`, `NNNN_title.down.sql` and
 /// `migrations.sum`.
 ///
@@ -36,51 +15,57 @@ public struct MigrationFiles: Sendable {
 
     /// The steps in order, after the check against `migrations.sum`.
     public func load() throws -> [Migration] {
-        let sums = try currentSums()
-        try check(sums)
+        let files = try files()
+        try check(files)
         var migrations: [Migration] = []
-        for (name, sum) in sums where name.hasSuffix(".up.sql") {
-            let version = try self.version(of: name)
-            guard migrations.last.map({ $0.version < version }) ?? true else {
-                throw refused("two files have version \(version): \(name)")
+        for file in files where file.isUp {
+            if let last = migrations.last, last.version == file.version {
+                throw refused("two files have version \(file.version): \(file.name)")
             }
-            let sql = try text(of: name)
-            let directives: MigrationDirectives
-            do throws(MigrationDirectives.Problem) {
-                directives = try MigrationDirectives(sql: sql)
-            } catch {
-                throw refused("\(name): \(error)")
+            let down = files.first {
+                !$0.isUp && $0.version == file.version && $0.title == file.title
             }
             migrations.append(
                 Migration(
-                    version: version, title: String(name.dropFirst(5).dropLast(7)), sql: sql,
-                    checksum: sum, directives: directives))
+                    version: file.version, title: file.title, checksum: file.sum,
+                    up: try MigrationScript(file: file.name, sql: file.text),
+                    down: try down.map { try MigrationScript(file: $0.name, sql: $0.text) }))
+        }
+        if let orphan = files.first(where: { file in
+            !file.isUp && !migrations.contains { $0.name == file.stem }
+        }) {
+            throw refused("\(orphan.name) has no \(orphan.stem).up.sql")
         }
         return migrations
     }
 
     /// Writes `migrations.sum` anew, after a file was added.
     public func writeSums() throws {
-        let lines = try currentSums().map { "\($0.sum)  \($0.name)\n" }.joined()
+        let lines = try files().map { "\($0.sum)  \($0.name)\n" }.joined()
         try Data(lines.utf8).write(to: sumFile, options: .atomic)
     }
 
-    /// Makes an empty pair of files with the next version, and adds it to the sum.
+    /// Makes an empty pair of files with the next version of its series, and adds it to the sum.
     ///
     /// - Returns: the names of the new files.
-    public func create(title: String) throws -> [String] {
+    public func create(title: String, in series: MigrationSeries = .application) throws -> [String]
+    {
         let isPlain = title.utf8.allSatisfy {
             (97...122).contains($0) || (48...57).contains($0) || $0 == 95
         }
-        guard !title.isEmpty, isPlain else {
+        guard (1...80).contains(title.utf8.count), isPlain else {
             throw OperationError.refused(
-                "a title has lower-case letters, digits and underscores: \(title)",
+                "a title has 1 to 80 lower-case letters, digits and underscores: \(title)",
                 next: "shardctl migrate new add_reactions")
         }
-        try check(try currentSums())
-        let last = try names().compactMap { Int($0.prefix(4)) }.max() ?? 0
-        let digits = String(last + 1)
-        let stem = String(repeating: "0", count: max(0, 4 - digits.count)) + digits + "_" + title
+        let files = try files()
+        try check(files)
+        let last = files.map(\.version).filter { MigrationSeries(of: $0) == series }.max()
+        let version = last.map { $0 + 1 } ?? series.rawValue
+        guard MigrationSeries(of: version) == series else {
+            throw refused("the numbers below \(version) are used up")
+        }
+        let stem = Migration.name(version: version, title: title)
         for direction in ["up", "down"] {
             try Data("-- \(title)\n".utf8).write(
                 to: folder.appending(path: "\(stem).\(direction).sql"), options: .withoutOverwriting
@@ -92,64 +77,112 @@ public struct MigrationFiles: Sendable {
 
     private var sumFile: URL { folder.appending(path: "migrations.sum") }
 
-    private func check(_ sums: [(name: String, sum: String)]) throws {
+    private func check(_ files: [File]) throws {
         guard FileManager.default.fileExists(atPath: sumFile.path()) else {
-            throw refused("there is no migrations.sum")
+            throw refused("there is no migrations.sum", next: "shardctl migrate new --refresh")
         }
         let recorded = try String(contentsOf: sumFile, encoding: .utf8).split(separator: "\n")
             .map { $0.split(separator: " ", omittingEmptySubsequences: true).map(String.init) }
         for (index, line) in recorded.enumerated() {
-            guard line.count == 2 else { throw refused("line \(index + 1) is damaged") }
-            guard sums.contains(where: { $0.name == line[1] }) else {
+            guard line.count == 2 else {
+                throw refused("line \(index + 1) of migrations.sum is damaged")
+            }
+            guard files.contains(where: { $0.name == line[1] }) else {
                 throw refused("\(line[1]) is missing or was renamed")
             }
-            guard index < sums.count, sums[index].name == line[1] else {
-                throw refused("\(sums[index].name) was added below the last recorded file")
+            guard index < files.count, files[index].name == line[1] else {
+                throw refused(
+                    "\(files[index].name) was added below \(line[1]), which is recorded already",
+                    next: "give it a higher number, then: shardctl migrate new --refresh")
             }
-            guard sums[index].sum == line[0] else {
+            guard files[index].sum == line[0] else {
                 throw refused("\(line[1]) was edited after it was recorded")
             }
         }
-        guard sums.count == recorded.count else {
-            throw refused("\(sums[recorded.count].name) is not recorded")
+        guard files.count == recorded.count else {
+            throw refused(
+                "\(files[recorded.count].name) is not recorded",
+                next: "shardctl migrate new --refresh")
         }
     }
 
-    private func currentSums() throws -> [(name: String, sum: String)] {
-        var before = ""
-        return try names().map { name in
-            let text = try text(of: name)
-            let digest = SHA256.hash(data: Data("\(before)\n\(name)\n\(text)".utf8))
-            before = digest.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-            return (name, before)
-        }
+    private func refused(
+        _ what: String,
+        next: String = "restore the file; or, if no database has it yet: "
+            + "shardctl migrate new --refresh"
+    ) -> OperationError {
+        .refused("migrations in \(folder.path()): \(what); nothing was applied", next: next)
+    }
+}
+
+extension MigrationFiles {
+    /// One file as it is on the disk.
+    private struct File {
+        var name: String
+        var version: Int
+        var title: String
+        var isUp: Bool
+        /// With LF line ends.
+        var text: String
+        /// Chained over the files before it.
+        var sum = ""
+
+        var stem: String { Migration.name(version: version, title: title) }
     }
 
-    private func names() throws -> [String] {
+    /// In the order of their versions, `up` before `down`, each with its sum.
+    private func files() throws -> [File] {
+        let names: [String]
         do {
-            return try FileManager.default.contentsOfDirectory(atPath: folder.path())
-                .filter { $0.hasSuffix(".up.sql") || $0.hasSuffix(".down.sql") }
-                .sorted { ($0.prefix(4), $1) < ($1.prefix(4), $0) }
+            names = try FileManager.default.contentsOfDirectory(atPath: folder.path())
         } catch {
-            throw refused("there is no such folder, or it cannot be read")
+            throw refused(
+                "there is no such folder, or it cannot be read",
+                next: "name the folder that holds shard/ and catalog/ with --migrations")
         }
+        var files = try names.filter { $0.hasSuffix(".sql") }.map(file)
+        files.sort {
+            ($0.version, $0.title, $1.isUp ? 1 : 0) < ($1.version, $1.title, $0.isUp ? 1 : 0)
+        }
+        var before = ""
+        for index in files.indices {
+            let isFirst =
+                index == 0
+                || MigrationSeries(of: files[index].version)
+                    != MigrationSeries(of: files[index - 1].version)
+            if isFirst { before = "" }
+            let digest = SHA256.hash(
+                data: Data("\(before)\n\(files[index].name)\n\(files[index].text)".utf8))
+            before = digest.hexadecimal
+            files[index].sum = before
+        }
+        return files
     }
 
-    private func version(of name: String) throws -> Int {
-        guard let version = Int(name.prefix(4)), version > 0, name.dropFirst(4).first == "_" else {
-            throw refused("\(name) is not called NNNN_title.up.sql")
+    private func file(_ name: String) throws -> File {
+        let parts = name.split(separator: ".")
+        let digits = name.prefix { ("0"..."9").contains($0) }
+        guard parts.count == 3, ["up", "down"].contains(parts[1]), digits.count >= 4,
+            let version = Int(digits), version > 0, version <= Int(Int32.max),
+            parts[0].count > digits.count + 1,
+            Migration.name(version: version, title: String(parts[0].dropFirst(digits.count + 1)))
+                == parts[0]
+        else {
+            throw refused(
+                "\(name) is not called NNNN_title.up.sql or NNNN_title.down.sql",
+                next: "rename it, then: shardctl migrate new --refresh")
         }
-        return version
-    }
-
-    private func text(of name: String) throws -> String {
-        try String(contentsOf: folder.appending(path: name), encoding: .utf8)
+        let text = try String(contentsOf: folder.appending(path: name), encoding: .utf8)
             .replacingOccurrences(of: "\r\n", with: "\n")
+        return File(
+            name: name, version: version, title: String(parts[0].dropFirst(digits.count + 1)),
+            isUp: parts[1] == "up", text: text)
     }
+}
 
-    private func refused(_ what: String) -> OperationError {
-        .refused(
-            "migrations in \(folder.path()): \(what)",
-            next: "restore the files; nothing was applied")
+extension Sequence<UInt8> {
+    /// Two digits for each byte.
+    var hexadecimal: String {
+        map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
 }

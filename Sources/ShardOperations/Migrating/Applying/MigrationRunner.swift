@@ -1,0 +1,309 @@
+import Postgres
+
+/// Applies files to one database, or takes them back.
+///
+/// A transactional file commits together with its row of the history, so it is applied or it is not.
+/// The statements of others are written down one by one: before, that they begin, unless they commit
+/// together with that they are done. A runner may be stopped anywhere, and the next one goes on.
+struct MigrationRunner: Sendable {
+    let kind: SchemaKind
+    let database: String
+    let connection: PostgresConnection
+    /// nil: nobody is told for whom a statement waits.
+    let watch: LockWatch?
+    let limits: MigrationLimits
+    let tell: @Sendable (MigrationEvent.What) -> Void
+
+    /// Settings of the session that a file may have changed are as they were after each.
+    func prepareSession() async throws(PostgresError) {
+        try await connection.script(
+            """
+            reset all; set session authorization default;
+            set application_name = 'shardctl migrate'; set statement_timeout = 0;
+            set lock_timeout = 0; set idle_in_transaction_session_timeout = 0;
+            set client_connection_check_interval = \(limits.orphan.milliseconds)
+            """, deadline: .now + Cluster.patience)
+    }
+
+    /// - Parameter steps: what the journal says about the file.
+    /// - Throws: ``OperationError``; a transactional file has then done nothing.
+    func run(
+        _ migration: Migration, _ direction: MigrationDirection, steps: [MigrationState.Step]
+    ) async throws {
+        let start = ContinuousClock.now
+        let script = migration.script(direction)
+        try check(script)
+        let job = MigrationJob(
+            kind: kind, migration: migration, direction: direction, script: script)
+        if script.directives.isTransactional {
+            try await inTransaction(
+                job, numbers: Array(script.statements.indices), finishing: job.historyChange)
+        } else {
+            for number in script.statements.indices {
+                let known = steps.first { $0.direction == direction && $0.number == number + 1 }
+                guard known?.isDone != true else { continue }
+                try await step(job, number, isBegun: known != nil)
+            }
+            try await finish(job)
+        }
+        try await prepareSession()
+        let elapsed = ContinuousClock.now - start
+        tell(direction == .up ? .applied(migration, elapsed) : .undone(migration, elapsed))
+    }
+
+    /// What the runner would trip over half-way.
+    private func check(_ script: MigrationScript) throws {
+        for statement in script.statements {
+            let step = MigrationStep(statement)
+            if step == .controlsTransaction {
+                throw refused(
+                    script, statement, "the runner begins and ends transactions, not the file",
+                    next: "take the statement out")
+            }
+            if script.directives.isTransactional, step.needsNoTransaction {
+                throw refused(
+                    script, statement, "this statement cannot run in a transaction",
+                    next: "move it into a file of its own that begins with: "
+                        + "-- shardctl: transaction=off")
+            }
+        }
+    }
+
+    private func refused(
+        _ script: MigrationScript, _ statement: SQLStatement, _ why: String, next: String
+    ) -> OperationError {
+        .refused(
+            "\(script.file), line \(statement.line): \(why): \(StatementText.brief(statement.text))",
+            next: next)
+    }
+
+    // MARK: - Transactions
+
+    /// Runs statements and `finishing` in one transaction, again and again while a lock is not free.
+    private func inTransaction(
+        _ job: MigrationJob, numbers: [Int], finishing: String
+    ) async throws {
+        var waited = Duration.zero
+        var pause = limits.firstPause
+        while true {
+            let start = ContinuousClock.now
+            do throws(StatementFailure) {
+                return try await transaction(job, numbers, finishing)
+            } catch {
+                waited += .now - start
+                guard error.isAboutLocks, waited < limits.patience else {
+                    throw failure(job, error, waited)
+                }
+            }
+            tell(.triesAgain(job.migration, pause: pause))
+            try await rest(pause)
+            waited += .now - start
+            pause = min(pause * 2, limits.longestPause)
+        }
+    }
+
+    private func transaction(
+        _ job: MigrationJob, _ numbers: [Int], _ finishing: String
+    ) async throws(StatementFailure) {
+        var current = numbers.first ?? 0
+        do throws(PostgresError) {
+            let timeouts = job.timeouts(limits)
+            try await connection.script(
+                "begin; set local lock_timeout = \(timeouts.lock); "
+                    + "set local statement_timeout = \(timeouts.statement)",
+                deadline: .now + Cluster.patience)
+            for number in numbers {
+                current = number
+                begins(job, number)
+                try await watched(job) { () async throws(PostgresError) in
+                    try await run(job.script.statements[number])
+                }
+            }
+            try await connection.script(
+                finishing + "; commit", deadline: .now + Cluster.patience)
+        } catch {
+            if connection.isUsable, connection.isInTransaction { await rollBack() }
+            throw StatementFailure(number: current, error: error)
+        }
+    }
+
+    /// Whatever becomes of it, the first error is what counts.
+    private func rollBack() async {
+        do {
+            _ = try await connection.query(
+                Statement("rollback", isPrepared: false), deadline: .now + Cluster.patience)
+        } catch {
+            connection.close()
+        }
+    }
+
+    private func run(_ statement: SQLStatement) async throws(PostgresError) {
+        let deadline = ContinuousClock.now + Cluster.migrationPatience
+        guard let rows = statement.copyData else {
+            return try await connection.script(statement.text, deadline: deadline)
+        }
+        do {
+            _ = try await connection.copyIn(statement.text, deadline: deadline) { writer in
+                try await writer.write(Array(rows.utf8))
+            }
+        } catch let error as PostgresError {
+            throw error
+        } catch {
+            throw .connectionLost(reason: "\(error)", mayHaveRun: true)
+        }
+    }
+
+    /// When those who stood in the way are through; or after `pause`, when nobody knows who did.
+    private func rest(_ pause: Duration) async throws {
+        guard let watch, !watch.blockers.isEmpty else { return try await Task.sleep(for: pause) }
+        try await watch.waitForBlockers(until: .now + limits.longestPause)
+    }
+
+    // MARK: - One by one
+
+    private func step(_ job: MigrationJob, _ number: Int, isBegun: Bool) async throws {
+        let statement = job.script.statements[number]
+        let step = MigrationStep(statement)
+        if step == .plain {
+            let done = job.stepChange(number, isDone: true)
+            return try await inTransaction(job, numbers: [number], finishing: done)
+        }
+        begins(job, number)
+        var isBegun = isBegun
+        var waited = Duration.zero
+        while true {
+            let start = ContinuousClock.now
+            do throws(StatementFailure) {
+                return try await alone(job, number, step, isBegun: isBegun)
+            } catch {
+                waited += .now - start
+                guard error.isAboutLocks, waited < limits.patience else {
+                    throw failure(job, error, waited)
+                }
+            }
+            tell(.triesAgain(job.migration, pause: limits.firstPause))
+            try await rest(limits.firstPause)
+            waited += .now - start
+            isBegun = true
+        }
+    }
+
+    /// A statement that commits by itself.
+    private func alone(
+        _ job: MigrationJob, _ number: Int, _ step: MigrationStep, isBegun: Bool
+    ) async throws(StatementFailure) {
+        do throws(PostgresError) {
+            guard try await isWanted(job, number, step, isBegun: isBegun) else {
+                return try await write(job.stepChange(number, isDone: true))
+            }
+            let timeouts = job.timeouts(limits, isPolite: step.waitsPolitely)
+            try await write(
+                "set lock_timeout = \(timeouts.lock); "
+                    + "set statement_timeout = \(timeouts.statement); "
+                    + job.stepChange(number, isDone: false))
+            do throws(PostgresError) {
+                try await watched(job) { () async throws(PostgresError) in
+                    try await run(job.script.statements[number])
+                }
+            } catch {
+                try await clear(job, number, step, after: error)
+                throw error
+            }
+            try await write(job.stepChange(number, isDone: true))
+        } catch {
+            throw StatementFailure(number: number, error: error)
+        }
+    }
+
+    /// Looks at the database when the statement may have run; mends what is half-way.
+    private func isWanted(
+        _ job: MigrationJob, _ number: Int, _ step: MigrationStep, isBegun: Bool
+    ) async throws(PostgresError) -> Bool {
+        if case .makesIndex = step {} else if !isBegun { return true }
+        let inspection = StepInspection(connection: connection, deadline: .now + Cluster.patience)
+        switch try await inspection.look(step) {
+        case .absent:
+            return true
+        case .done:
+            return false
+        case .leftover(let mend, let isDoneThen):
+            for statement in mend {
+                tell(.mends(job.migration, statement))
+                try await watched(job) { () async throws(PostgresError) in
+                    try await run(SQLStatement(text: statement))
+                }
+            }
+            return !isDoneThen
+        case .different(let what):
+            throw job.problem(number, what)
+        case .unknown where job.script.directives.isRepeatable:
+            return true
+        case .unknown:
+            throw job.problem(
+                number, "nobody saw its end, and nothing in the database tells whether it ran")
+        }
+    }
+
+    /// The server has said that the statement failed: what is left of it goes away, so that the file
+    /// may be changed. Only of what may have committed in part nothing is known.
+    private func clear(
+        _ job: MigrationJob, _ number: Int, _ step: MigrationStep, after error: PostgresError
+    ) async throws(PostgresError) {
+        guard connection.isUsable, error.sqlState != nil else { return }
+        try await write("set lock_timeout = 0; set statement_timeout = 0")
+        switch step {
+        case .makesIndex, .rebuilds:
+            let inspection = StepInspection(
+                connection: connection, deadline: .now + Cluster.patience)
+            if case .leftover(let mend, _) = try await inspection.look(step) {
+                for statement in mend { try await run(SQLStatement(text: statement)) }
+            }
+        case .opaque where !job.script.directives.isRepeatable: return
+        case .plain, .dropsIndexes, .detaches, .repeatable, .opaque, .controlsTransaction: break
+        }
+        try await write(job.stepRemoval(number))
+    }
+
+    private func finish(_ job: MigrationJob) async throws {
+        do throws(PostgresError) {
+            try await write(
+                "begin; set local lock_timeout = 0; \(job.historyChange); \(job.stepsRemoval); commit"
+            )
+        } catch {
+            throw OperationError.failed("\(database): \(job.script.file): \(error)")
+        }
+    }
+
+    private func write(_ sql: String) async throws(PostgresError) {
+        try await connection.script(sql, deadline: .now + Cluster.patience)
+    }
+
+    // MARK: - Telling
+
+    private func begins(_ job: MigrationJob, _ number: Int) {
+        tell(
+            .begins(
+                job.migration, number: number + 1, count: job.script.statements.count))
+    }
+
+    /// Runs `operation`, and tells meanwhile for whom it waits.
+    private func watched(
+        _ job: MigrationJob, _ operation: () async throws(PostgresError) -> Void
+    ) async throws(PostgresError) {
+        guard let watch else { return try await operation() }
+        let (limits, tell) = (limits, tell)
+        let migration = job.migration
+        // Cancelled at the end of this scope; nobody needs to know how it ended.
+        async let _: Void = watch.run(patience: limits.patience) {
+            tell(.waitingForLock(migration, $0.words))
+        }
+        try await operation()
+    }
+
+    private func failure(
+        _ job: MigrationJob, _ failure: StatementFailure, _ waited: Duration
+    ) -> OperationError {
+        job.failure(
+            failure, database: database, blocker: watch?.blockers.first?.words, waited: waited)
+    }
+}
