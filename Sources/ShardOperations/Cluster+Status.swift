@@ -23,11 +23,11 @@ extension Cluster {
                 try await Self.movingSlots(catalog, deadline: deadline)
             )
         }
-        let needed = try migrator(.shard).migrations.last?.version ?? 0
+        let files = try migrator(.shard).migrations.map(\.version)
         let statuses = await withTaskGroup(of: ShardStatus.self) { group in
             for shard in topology.shards {
                 group.addTask {
-                    await status(of: shard, topology, moving, neededSchema: needed)
+                    await status(of: shard, topology, moving, files: files)
                 }
             }
             return await group.reduce(into: []) { $0.append($1) }
@@ -36,32 +36,29 @@ extension Cluster {
     }
 
     private func status(
-        of shard: Shard, _ topology: Topology, _ moving: Set<Int>, neededSchema: Int
+        of shard: Shard, _ topology: Topology, _ moving: Set<Int>, files: [Int]
     ) async -> ShardStatus {
         let listed = topology.owners.indices.filter { topology.owners[$0] == shard.id }
         var status = ShardStatus(shard: shard, slots: listed.count)
         guard shard.state != .retired else { return status }
         do {
-            let (active, version) = try await withShard(shard, of: topology) { connection in
+            let (active, versions) = try await withShard(shard, of: topology) { connection in
                 let row = try await connection.query(
                     """
                     select (select array_agg(slot) from shard.slots where state = 'active'),
-                        (select coalesce(max(version), 0) from shard.migrations)
+                        (select coalesce(array_agg(version::int8), '{}') from shard.migrations)
                     """, deadline: .now + .seconds(5))[0]
-                return (try row.get(0, as: [Int32]?.self) ?? [], try row.get(1, as: Int.self))
+                return (try row.get(0, as: [Int32]?.self) ?? [], try row.get(1, as: [Int].self))
             }
             status.slotsAtShard = active.count
-            status.schemaVersion = version
+            status.schemaVersion = versions.max() ?? 0
             let difference = Set(listed).symmetricDifference(active.map(Int.init))
                 .subtracting(moving).count
             if difference > 0 {
                 status.problem =
                     "its own table says \(active.count) slots; \(difference) differ from the catalog"
-            } else if version < neededSchema {
-                status.problem = "schema \(version), but the files go to \(neededSchema)"
-            } else if version > neededSchema {
-                status.problem =
-                    "schema \(version) is newer than the files, which go to \(neededSchema)"
+            } else if let gap = SchemaGap(has: versions, files: files) {
+                status.problem = gap.words
             } else if shard.state == .joining {
                 status.problem = "its addition was not finished: repeat 'shardctl shard add'"
             }

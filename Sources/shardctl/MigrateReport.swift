@@ -29,6 +29,31 @@ enum MigrateReport {
             exitCode: isPending || hasTrouble ? 3 : 0)
     }
 
+    /// What needs a human, and the ways out.
+    static func repairs(_ survey: FleetSurvey) -> Report {
+        let obstacles = survey.all.flatMap { database in
+            database.plan.obstacles.map { (database.name, $0) }
+        }
+        // Of a statement whose end nobody saw the next `up` tells whether anything tells.
+        let lines = obstacles.flatMap { name, obstacle in
+            ["\(name): \(obstacle.description)", "  \(obstacle.remedy(database: name))"]
+        }
+        let half = survey.all.flatMap(halfway)
+        return Report(
+            lines: obstacles.isEmpty && half.isEmpty ? ["nothing needs a human"] : lines + half,
+            json: [
+                "obstacles": .list(
+                    obstacles.map { name, obstacle in
+                        .object([
+                            "database": .text(name), "version": .number(obstacle.version),
+                            "what": .text(obstacle.description),
+                            "next": .text(obstacle.remedy(database: name)),
+                        ])
+                    })
+            ], next: obstacles.isEmpty ? "shardctl migrate status" : "one of the commands above",
+            exitCode: obstacles.isEmpty ? 0 : 3)
+    }
+
     private static func state(_ database: FleetSurvey.Database) -> String {
         if database.problem != nil { return "away" }
         if !database.plan.obstacles.isEmpty { return "needs you" }

@@ -14,7 +14,7 @@ comment on column shard.migration_steps.statement is 'SHA-256 of the statement''
 comment on column shard.migration_steps.state is
     'started without done: its runner is at it, or was stopped in it; the database is looked at.';
 
-alter table shard.migrations add column origin text not null default 'applied'
+alter table shard.migrations add column if not exists origin text not null default 'applied'
     check (origin in ('applied', 'baseline', 'repaired'));
 comment on column shard.migrations.origin is
     'applied: the file ran here. baseline: it was taken as done. repaired: a human said so.';

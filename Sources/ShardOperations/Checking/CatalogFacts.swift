@@ -18,7 +18,7 @@ struct CatalogFacts: Sendable {
     }
 
     var topology: Topology
-    var schemaVersion: Int
+    var schema: [Int]
     var openMoves: [Int: Move] = [:]
     /// Moves that are done and whose old copies wait to be purged.
     var unpurged: Set<Int> = []
@@ -44,9 +44,9 @@ struct CatalogFacts: Sendable {
         }
         var facts = CatalogFacts(
             topology: topology,
-            schemaVersion: try await connection.query(
-                "select coalesce(max(version), 0) from catalog.migrations", deadline: deadline)[0]
-                .get(0))
+            schema: try await connection.query(
+                "select coalesce(array_agg(version::int8), '{}') from catalog.migrations",
+                deadline: deadline)[0].get(0))
         guard try await Cluster.hasJournal(connection, deadline: deadline) else { return facts }
         let answers = try await connection.pipeline(
             [

@@ -106,24 +106,22 @@ extension Diagnosis {
     // MARK: - Schemas, transactions, settings
 
     func surroundings() -> [Symptom] {
-        schema("catalog", nil, catalog.schemaVersion, catalogSchema)
+        schema("catalog", nil, catalog.schema, catalogSchema)
             + shards.flatMap { shard, facts in
-                schema("shard", shard.name, facts.schemaVersion, shardSchema)
+                schema("shard", shard.name, facts.schema, shardSchema)
                     + facts.prepared.compactMap { prepared($0, at: shard) }
                     + facts.server.compactMap { setting($0, at: shard) }
             }
     }
 
     private func schema(
-        _ kind: String, _ shard: String?, _ version: Int, _ wanted: Int
+        _ kind: String, _ shard: String?, _ versions: [Int], _ wanted: [Int]
     ) -> [Symptom] {
-        guard version != wanted else { return [] }
+        guard let gap = SchemaGap(has: versions, files: wanted) else { return [] }
         return [
             Symptom(
                 code: .schemaDiffers, severity: .error, shard: shard, subject: .named(kind),
-                detail: "\(kind) schema \(version); the files go to \(wanted)",
-                repair: version < wanted
-                    ? "shardctl migrate up" : "use the files of the newer release")
+                detail: "\(kind) schema: \(gap.words)", repair: gap.remedy)
         ]
     }
 

@@ -22,17 +22,17 @@ public struct DoctorLimits: Sendable {
 struct Diagnosis: Sendable {
     let catalog: CatalogFacts
     let answers: [ShardID: ShardAnswer]
-    /// The last version of the files.
-    let catalogSchema: Int
-    let shardSchema: Int
+    /// The versions of the files.
+    let catalogSchema: [Int]
+    let shardSchema: [Int]
     let limits: DoctorLimits
 
     /// The shards that answered, by id.
     let shards: [(shard: Shard, facts: ShardFacts)]
 
     init(
-        catalog: CatalogFacts, answers: [ShardID: ShardAnswer], catalogSchema: Int,
-        shardSchema: Int, limits: DoctorLimits
+        catalog: CatalogFacts, answers: [ShardID: ShardAnswer], catalogSchema: [Int],
+        shardSchema: [Int], limits: DoctorLimits
     ) {
         self.catalog = catalog
         self.answers = answers

@@ -54,8 +54,8 @@ public struct Doctor: Sendable {
         }
         return Diagnosis(
             catalog: catalog, answers: answers,
-            catalogSchema: try cluster.migrator(.catalog).migrations.last?.version ?? 0,
-            shardSchema: try cluster.migrator(.shard).migrations.last?.version ?? 0,
+            catalogSchema: try cluster.migrator(.catalog).migrations.map(\.version),
+            shardSchema: try cluster.migrator(.shard).migrations.map(\.version),
             limits: limits
         ).symptoms()
     }

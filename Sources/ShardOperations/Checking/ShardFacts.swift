@@ -56,7 +56,8 @@ struct ShardFacts: Sendable {
         var ageSeconds: Int
     }
 
-    var schemaVersion = 0
+    /// The versions of its migrations.
+    var schema: [Int] = []
     var slots: [Int: SlotRow] = [:]
     var replicationSlots: [ReplicationSlot] = []
     var publications: [Artefact] = []
@@ -116,7 +117,8 @@ struct ShardReader: Sendable {
         let answers = try await connection.pipeline(
             [
                 Statement("begin isolation level repeatable read read only"),
-                Statement("select coalesce(max(version), 0) from shard.migrations"),
+                Statement(
+                    "select coalesce(array_agg(version::int8), '{}') from shard.migrations"),
                 Statement(Self.slotsSQL),
                 Statement(Self.replicationSlotsSQL, [prefix]),
                 Statement(
@@ -129,7 +131,7 @@ struct ShardReader: Sendable {
                     from pg_prepared_xacts
                     """),
             ], deadline: deadline)
-        var facts = ShardFacts(schemaVersion: try answers[1][0].get(0))
+        var facts = ShardFacts(schema: try answers[1][0].get(0))
         for row in answers[2] {
             let slot = try ShardFacts.SlotRow(row)
             facts.slots[slot.slot] = slot

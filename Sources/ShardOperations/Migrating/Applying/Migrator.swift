@@ -136,7 +136,6 @@ public struct Migrator: Sendable {
             say(.finished(applied: versions))
             return versions
         } catch {
-            say(.failed("\(error)"))
             if connection.isUsable { try await lock.release() }
             throw error
         }

@@ -122,9 +122,16 @@ struct FleetRun: Sendable {
             }
             return .migrated(name, versions: versions, problem: nil)
         } catch {
-            tell(MigrationEvent(database: name, what: .failed("\(error)")))
-            return .migrated(name, versions: [], problem: "\(error)")
+            let problem = Self.words(error)
+            tell(MigrationEvent(database: name, what: .failed(problem)))
+            return .migrated(name, versions: [], problem: problem)
         }
+    }
+
+    /// With what to do about it.
+    private static func words(_ error: any Error) -> String {
+        guard let error = error as? OperationError else { return "\(error)" }
+        return "\(error.description) – \(error.next)"
     }
 
     private func check(_ name: String) async -> String? {
