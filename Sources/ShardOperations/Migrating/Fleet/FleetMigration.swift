@@ -69,6 +69,11 @@ public struct FleetMigration: Sendable {
             let topology = try await cluster.topology(
                 catalog, deadline: .now + Cluster.patience)
             let databases = try await survey(topology, files)
+            if !options.acceptsFindings {
+                try await FleetLint(
+                    cluster: cluster, topology: topology, databases: databases
+                ).check()
+            }
             let versions = files.shard.map(\.version).filter { $0 <= options.upTo ?? .max }
             let fleet = FleetRun(
                 migration: self, catalog: catalog, topology: topology, databases: databases,
