@@ -26,6 +26,7 @@ extension StatementEffect {
             }
         case "RefreshMatViewStmt":
             let isConcurrent = fields.isSet("concurrent")
+            hasNoWriters = true
             lock(fields.relation(), isConcurrent ? .exclusive : .accessExclusive)
             if isConcurrent { scans = true } else { rewrite(.yes) }
         case "LockStmt":

@@ -37,9 +37,14 @@ public struct StatementEffect: Sendable, Equatable {
     /// `BEGIN`, `COMMIT`, `SAVEPOINT` and their like.
     public var controlsTransaction = false
 
+    /// A materialized view has no writers but its refresh.
+    var hasNoWriters = false
+
     /// Whether readers and writers go on while it works: it locks out nobody, or only for a moment.
     public var isOnline: Bool {
-        strongestLock.map { !$0.blocksWriters } ?? true || (rewrites == .no && !scans)
+        guard let strongestLock, strongestLock.blocksWriters else { return true }
+        return (rewrites == .no && !scans)
+            || (hasNoWriters && strongestLock < .accessExclusive)
     }
 
     public var strongestLock: LockLevel? { locks.map(\.level).max() }
