@@ -17,7 +17,8 @@ struct MigrateCommands: AsyncParsableCommand {
             docs/migrations.md says how files are written and what happens when something fails.
             """,
         subcommands: [
-            New.self, StatusOfMigrations.self, Up.self, Down.self, Repair.self,
+            New.self, Lint.self, Plan.self, StatusOfMigrations.self, Up.self, Down.self,
+            Repair.self,
         ])
 }
 

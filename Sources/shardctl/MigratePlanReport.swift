@@ -64,7 +64,7 @@ struct MigratePlanReport {
 
     private func text(of statement: FleetPlan.Statement) -> [String] {
         let all = statement.text.split(separator: "\n", omittingEmptySubsequences: false)
-        var shown = (showsAll ? all : all.prefix(Self.lines)).map { "    " + $0 }
+        var shown = all.prefix(showsAll ? all.count : Self.lines).map { "    " + $0 }
         if shown.count < all.count {
             shown.append("    … \(all.count - shown.count) more lines; --sql shows them")
         }
