@@ -168,11 +168,7 @@ extension MigrateCommands {
                 let view = MigrateView(isJSON: common.json)
                 let fleet = FleetMigration(
                     cluster: try common.cluster(), options: options, tell: view.show)
-                guard let last = try await fleet.last() else {
-                    throw OperationError.refused(
-                        "no shard has a migration that is in the files",
-                        next: "shardctl migrate status")
-                }
+                let last = try await fleet.last()
                 try confirm(last)
                 let result = try await fleet.down(expecting: last.version)
                 view.finish()

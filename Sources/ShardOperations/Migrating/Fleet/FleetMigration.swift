@@ -112,12 +112,22 @@ public struct FleetMigration: Sendable {
         }
     }
 
-    /// The migration that `down` would take back; nil when the shards have none.
-    public func last() async throws -> Migration? {
+    /// The migration that `down` would take back.
+    ///
+    /// - Throws: a refusal when the shards have none, or one that is not in the files.
+    public func last() async throws -> Migration {
         let files = try FleetFiles(cluster)
         let shards = try await FleetSurvey.take(cluster).shards
-        let version = Self.lastVersion(shards)
-        return files.shard.first { $0.version == version }
+        guard let version = Self.lastVersion(shards) else {
+            throw OperationError.refused(
+                "no shard has a migration", next: "shardctl migrate status")
+        }
+        guard let last = files.shard.first(where: { $0.version == version }) else {
+            throw OperationError.refused(
+                "the last migration of the shards, \(version), is not in the files",
+                next: "name the folder that holds it with --migrations")
+        }
+        return last
     }
 
     private static func lastVersion(_ databases: [FleetSurvey.Database]) -> Int? {
