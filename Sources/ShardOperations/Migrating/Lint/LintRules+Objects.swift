@@ -60,7 +60,11 @@ extension LintRules {
             instead: "Revoke in a contract file, when nobody needs it."
         ) { scene in
             guard ["GrantStmt", "GrantRoleStmt"].contains(scene.kind),
-                !scene.fields.isSet("is_grant")
+                !scene.fields.isSet("is_grant"),
+                // What everybody loses, programs have through a role of their own.
+                scene.fields["grantees"]?.list.allSatisfy({
+                    $0["RoleSpec"]?["roletype"]?.text == "ROLESPEC_PUBLIC"
+                }) != true
             else { return [] }
             let first = scene.fields["objects"]?.list.first?.rangeVar
             return [LintRule.Flag(first, "rights are taken away")]
