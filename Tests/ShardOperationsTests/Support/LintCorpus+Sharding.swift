@@ -69,7 +69,9 @@ extension LintCorpus {
     static let objects: [LintEntry] = [
         LintEntry("drop view public.v", "ban-drop-view"),
         LintEntry("drop function public.f(int)", "ban-drop-function"),
+        LintEntry("drop routine public.f(int)", "ban-drop-function"),
         LintEntry("drop type public.mood", "ban-drop-type"),
+        LintEntry("drop cast (public.d as text)", "ban-drop-type"),
         LintEntry("drop domain public.d", "ban-drop-domain"),
         LintEntry(
             "alter domain public.d set not null", "ban-alter-domain-with-add-constraint"),
@@ -210,6 +212,14 @@ extension LintCorpus {
         LintEntry(
             "alter table public.unheard_of drop constraint u_pkey, "
                 + "add constraint u_pkey primary key using index u_new"),
+        LintEntry(
+            "drop trigger t on public.plans; create trigger t after update on public.plans"
+                + " for each row execute function f()"),
+        LintEntry(
+            "drop view public.v; create view public.v as select name, id from public.plans"),
+        LintEntry(
+            "drop function public.f(int); create function public.f(int, int default 0)"
+                + " returns int language sql as 'select $1'"),
         LintEntry("create index t_a on public.t (a)", before: "create table public.t (a text);"),
         LintEntry(
             "alter table public.t add constraint c check (a <> '')",

@@ -3,7 +3,8 @@ public import Postgres
 extension SchemaFacts {
     /// Reads what predictions need: all tables outside of PostgreSQL's own schemas.
     ///
-    /// - Note: two round trips; nothing is locked but the catalogue, for reading.
+    /// - Note: two round trips. The size of a table waits for whoever holds ACCESS EXCLUSIVE on
+    ///   it, until `deadline`; nobody else waits for this.
     public static func read(
         _ connection: PostgresConnection, deadline: ContinuousClock.Instant
     ) async throws(PostgresError) -> SchemaFacts {
