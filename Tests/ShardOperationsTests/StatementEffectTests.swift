@@ -74,6 +74,25 @@ import Testing
         }
     }
 
+    @Test func `what is said of PostgreSQL's own functions is what it says itself`() async throws {
+        let server = try PostgresServer.start()
+        let connection = try await prepared(server)
+        defer { connection.close() }
+
+        let rows = try await connection.query(
+            """
+            select proname::text as name, bool_or(provolatile = 'v') as is_volatile from pg_proc
+            where pronamespace = 'pg_catalog'::regnamespace group by 1
+            """, deadline: soon)
+
+        for row in rows {
+            let name: String = try row.get("name")
+            let isVolatile: Bool = try row.get("is_volatile")
+            if Volatility.stable.contains(name) { #expect(!isVolatile, "\(name)") }
+            if Volatility.volatile.contains(name) { #expect(isVolatile, "\(name)") }
+        }
+    }
+
     @Test func `facts tell types, constraints, indexes and registered tables`() async throws {
         let server = try PostgresServer.start()
         let connection = try await prepared(server)

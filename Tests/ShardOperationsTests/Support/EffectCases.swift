@@ -204,6 +204,34 @@ enum EffectCases {
         "create function public.one() returns int language sql as 'select 1'",
     ]
 
+    static let partitions = [
+        "drop table public.parted_1", "drop table public.child", "drop table public.parted",
+        "create index on public.parted (a)", "create index on public.other (a)",
+        "alter table public.parted add column c int default random()",
+        "alter table public.parted alter column a set not null",
+        "alter table public.parted add primary key (a)",
+        "alter table public.parted add constraint f foreign key (a)"
+            + " references public.parent (id)",
+        "alter table public.parted add constraint c check (a > 0)",
+        "alter table public.parted alter column b type varchar",
+        "alter table public.parted rename column b to z",
+        "alter table public.other rename column b to z",
+        "alter table public.parted disable trigger all",
+        "alter table public.parted owner to current_user",
+        "alter table public.parted_1 add check (b <> '')",
+        "truncate public.parted", "truncate public.other",
+        "create trigger t after insert on public.parted for each row"
+            + " execute function public.nothing()",
+        "reindex table public.parted_1", "drop table public.other cascade",
+        "create unique index on public.parted (a)",
+        "lock table only public.other",
+        "create policy p on public.parted", "comment on table public.parted is 'x'",
+        "alter table public.parted drop column b", "alter table public.parted rename to p2",
+        "alter table public.parted replica identity full",
+        "alter table public.parted alter column b set statistics 9",
+        "alter table public.parted alter column b set storage external",
+    ]
+
     /// How they read is the choice of the planner.
     static let rows =
         others.filter { sql in
@@ -211,7 +239,7 @@ enum EffectCases {
                 .contains { sql.hasPrefix($0) }
         } + ["create table public.fresh as select * from public.bare"]
 
-    static let all = columns + types + constraints + tables + others
+    static let all = columns + types + constraints + tables + partitions + others
 
     static let outsideTransactions = [
         "create index concurrently on public.bare (b)", "drop index concurrently public.bare_a",

@@ -69,8 +69,13 @@ extension LintCorpus {
     static let objects: [LintEntry] = [
         LintEntry("drop view public.v", "ban-drop-view"),
         LintEntry("drop function public.f(int)", "ban-drop-function"),
+        LintEntry("drop routine public.f(int)", "ban-drop-function"),
         LintEntry("drop type public.mood", "ban-drop-type"),
+        LintEntry("drop cast (public.d as text)", "ban-drop-type"),
         LintEntry("drop domain public.d", "ban-drop-domain"),
+        LintEntry(
+            "alter domain public.d set not null", "ban-alter-domain-with-add-constraint"),
+        LintEntry("alter domain public.d drop constraint c", "ban-drop-constraint"),
         LintEntry("drop schema other", "ban-drop-schema"),
         LintEntry("drop schema other cascade", "drop-cascade", isContract: true),
         LintEntry("drop sequence public.s", "ban-drop-sequence"),
@@ -114,6 +119,17 @@ extension LintCorpus {
     static let rows: [LintEntry] = [
         LintEntry("update public.plans set code = 1", "update-without-where"),
         LintEntry("delete from public.plans", "delete-without-where"),
+        LintEntry(
+            "insert into public.plans (id, id) values (1, 2)", "ban-duplicate-column-assignments"),
+        LintEntry(
+            "merge into public.plans p using public.rooms r on r.head = p.id"
+                + " when matched then update set code = 1, code = 2",
+            "ban-duplicate-column-assignments"),
+        LintEntry(
+            "create table public.t (a bigint, a text)", "ban-duplicate-column-assignments"),
+        LintEntry(
+            "create view public.v as select id as a, code as a from public.plans",
+            "ban-duplicate-column-assignments"),
         LintEntry(
             "update public.plans set code = 1, code = 2 where id = 1",
             "ban-duplicate-column-assignments"),
@@ -176,6 +192,7 @@ extension LintCorpus {
             "create domain public.d as text", "create policy p on public.plans using (true)",
             "comment on table public.plans is 'what a plan costs; and more'",
             "grant select on public.plans to someone",
+            "revoke all on all functions in schema public from public",
             "insert into public.plans (id, name) values (1, 'free') on conflict do nothing",
             "update public.plans set name = 'x' where id = 1",
             "delete from public.plans where id = 1", "select 1", "analyze public.plans",
@@ -192,6 +209,17 @@ extension LintCorpus {
         LintEntry(
             "create table public.notes (room_id text not null, id uuid not null, "
                 + "primary key (room_id, id)); select shard.register_table('public.notes')"),
+        LintEntry(
+            "alter table public.unheard_of drop constraint u_pkey, "
+                + "add constraint u_pkey primary key using index u_new"),
+        LintEntry(
+            "drop trigger t on public.plans; create trigger t after update on public.plans"
+                + " for each row execute function f()"),
+        LintEntry(
+            "drop view public.v; create view public.v as select name, id from public.plans"),
+        LintEntry(
+            "drop function public.f(int); create function public.f(int, int default 0)"
+                + " returns int language sql as 'select $1'"),
         LintEntry("create index t_a on public.t (a)", before: "create table public.t (a text);"),
         LintEntry(
             "alter table public.t add constraint c check (a <> '')",

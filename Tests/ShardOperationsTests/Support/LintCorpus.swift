@@ -83,6 +83,10 @@ enum LintCorpus {
         LintEntry("alter table public.plans rename column name to title", "renaming-column"),
         LintEntry(
             "alter table public.plans alter column name drop not null", "ban-drop-not-null"),
+        LintEntry("alter domain public.d drop not null", "ban-drop-not-null"),
+        LintEntry("alter type public.pair drop attribute a", "ban-drop-column"),
+        LintEntry("alter type public.pair alter attribute a type text", "changing-column-type"),
+        LintEntry("alter type public.pair rename attribute a to b", "renaming-column"),
         LintEntry("alter table public.plans alter column name drop default", "ban-drop-default"),
         LintEntry(
             "alter table public.plans alter column id add generated always as identity",
@@ -169,6 +173,7 @@ enum LintCorpus {
 
     static let tables: [LintEntry] = [
         LintEntry("drop table public.plans", "ban-drop-table"),
+        LintEntry("drop foreign table public.far", "ban-drop-table"),
         LintEntry("drop table public.plans cascade", "drop-cascade", isContract: true),
         LintEntry("alter table public.plans rename to offers", "renaming-table"),
         LintEntry("alter table public.plans set schema other", "ban-set-schema"),

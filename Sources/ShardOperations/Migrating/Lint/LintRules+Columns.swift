@@ -44,8 +44,10 @@ extension LintRules {
             instead: "Add a column of the new type, write both, copy in batches, switch the "
                 + "readers, and drop the old one in a contract file."
         ) { scene in
-            guard scene.effect.rewrites != .no else { return [] }
-            return scene.actions("AT_AlterColumnType").map {
+            let changes =
+                scene.effect.rewrites == .no ? [] : scene.actions("AT_AlterColumnType")
+            let attributes = scene.attributeActions.filter { $0.subtype == "AT_AlterColumnType" }
+            return (changes + attributes).map {
                 let type = ColumnType($0.column?["typeName"])?.description ?? "another type"
                 return LintRule.Flag($0.table, "\($0.name) becomes \(type)")
             }
@@ -55,7 +57,8 @@ extension LintRules {
             why: "Its data is lost, and programs that still name it fail.",
             instead: "Stop using it first; drop it in a later file with phase=contract."
         ) { scene in
-            scene.actions("AT_DropColumn").map { LintRule.Flag($0.table, "\($0.name) is dropped") }
+            (scene.actions + scene.attributeActions).filter { $0.subtype == "AT_DropColumn" }
+                .map { LintRule.Flag($0.table, "\($0.name) is dropped") }
         },
         LintRule(
             "renaming-column", .danger, [.fineInContract],
@@ -63,7 +66,8 @@ extension LintRules {
             instead: "Add a column with the new name and write both, or keep the name and give a "
                 + "view the better one."
         ) { scene in
-            guard scene.kind == "RenameStmt", scene.fields["renameType"]?.text == "OBJECT_COLUMN"
+            guard scene.kind == "RenameStmt",
+                ["OBJECT_COLUMN", "OBJECT_ATTRIBUTE"].contains(scene.fields["renameType"]?.text)
             else { return [] }
             let name = scene.fields["subname"]?.text ?? ""
             return [LintRule.Flag(scene.fields.relation(), "\(name) is renamed")]
@@ -73,7 +77,10 @@ extension LintRules {
             why: "Programs that run count on a value and may fail when they meet NULL.",
             instead: "Teach all programs to read NULL first; then drop it in a contract file."
         ) { scene in
-            scene.actions("AT_DropNotNull").map {
+            if scene.kind == "AlterDomainStmt", scene.fields["subtype"]?.text == "N" {
+                return [LintRule.Flag(nil, "a domain may hold NULL")]
+            }
+            return scene.actions("AT_DropNotNull").map {
                 LintRule.Flag($0.table, "\($0.name) may become NULL")
             }
         },

@@ -61,7 +61,10 @@ extension LintRules {
                 + "go away.",
             instead: "Drop it in a contract file, when no program counts on it."
         ) { scene in
-            scene.actions("AT_DropConstraint").filter { action in
+            if scene.kind == "AlterDomainStmt", scene.fields["subtype"]?.text == "X" {
+                return [LintRule.Flag(nil, "a domain loses a constraint")]
+            }
+            return scene.actions("AT_DropConstraint").filter { action in
                 // To be made anew at once is a change of the constraint, not its end.
                 !scene.peers.contains { peer in
                     peer.index >= scene.index && addsConstraint(peer.tree, action.name)
@@ -73,9 +76,10 @@ extension LintRules {
             why: "Every table with a column of the domain is read while its writers wait.",
             instead: "Use the base type, and a CHECK … NOT VALID on each table."
         ) { scene in
-            guard scene.kind == "AlterDomainStmt", scene.fields["subtype"]?.text == "C" else {
-                return []
-            }
+            // C is ADD CONSTRAINT, O is SET NOT NULL.
+            guard scene.kind == "AlterDomainStmt",
+                ["C", "O"].contains(scene.fields["subtype"]?.text)
+            else { return [] }
             return [LintRule.Flag(nil, "a domain gets a constraint")]
         },
         LintRule(

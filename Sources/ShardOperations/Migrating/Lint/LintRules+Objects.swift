@@ -3,9 +3,11 @@ extension LintRules {
     static let objects: [LintRule] = [
         dropRule("ban-drop-view", ["OBJECT_VIEW", "OBJECT_MATVIEW"], "a view"),
         dropRule(
-            "ban-drop-function", ["OBJECT_FUNCTION", "OBJECT_PROCEDURE", "OBJECT_AGGREGATE"],
-            "a function"),
-        dropRule("ban-drop-type", ["OBJECT_TYPE"], "a type"),
+            "ban-drop-function",
+            [
+                "OBJECT_FUNCTION", "OBJECT_PROCEDURE", "OBJECT_ROUTINE", "OBJECT_AGGREGATE",
+            ], "a function"),
+        dropRule("ban-drop-type", ["OBJECT_TYPE", "OBJECT_CAST", "OBJECT_OPERATOR"], "a type"),
         dropRule("ban-drop-domain", ["OBJECT_DOMAIN"], "a domain"),
         dropRule("ban-drop-schema", ["OBJECT_SCHEMA"], "a schema"),
         dropRule("ban-drop-sequence", ["OBJECT_SEQUENCE"], "a sequence"),
@@ -42,7 +44,8 @@ extension LintRules {
             let type = scene.fields["renameType"]?.text ?? ""
             let isValue = scene.kind == "AlterEnumStmt" && scene.fields["oldVal"] != nil
             let isObject =
-                scene.kind == "RenameStmt" && !["OBJECT_TABLE", "OBJECT_COLUMN"].contains(type)
+                scene.kind == "RenameStmt"
+                && !["OBJECT_TABLE", "OBJECT_COLUMN", "OBJECT_ATTRIBUTE"].contains(type)
             guard isValue || isObject else { return [] }
             return [LintRule.Flag(scene.fields.relation(), "something gets another name")]
         },
@@ -60,7 +63,11 @@ extension LintRules {
             instead: "Revoke in a contract file, when nobody needs it."
         ) { scene in
             guard ["GrantStmt", "GrantRoleStmt"].contains(scene.kind),
-                !scene.fields.isSet("is_grant")
+                !scene.fields.isSet("is_grant"),
+                // What everybody loses, programs have through a role of their own.
+                scene.fields["grantees"]?.list.allSatisfy({
+                    $0["RoleSpec"]?["roletype"]?.text == "ROLESPEC_PUBLIC"
+                }) != true
             else { return [] }
             let first = scene.fields["objects"]?.list.first?.rangeVar
             return [LintRule.Flag(first, "rights are taken away")]
@@ -119,7 +126,7 @@ extension LintRules {
             instead: "Stop using it first; drop it in a later file with phase=contract."
         ) { scene in
             guard scene.kind == "DropStmt",
-                types.contains(scene.fields["removeType"]?.text ?? "")
+                types.contains(scene.fields["removeType"]?.text ?? ""), !scene.isMadeAgain
             else { return [] }
             let first = scene.fields["objects"]?.list.first
             let isNamed = types.contains("OBJECT_VIEW") || types.contains("OBJECT_SEQUENCE")

@@ -23,20 +23,14 @@ extension LintRules {
         },
         LintRule(
             "ban-duplicate-column-assignments", .danger, [.onNewTables],
-            why: "PostgreSQL refuses to set one column twice.",
-            instead: "Keep one of the assignments."
+            why: "PostgreSQL refuses to name one column twice.",
+            instead: "Keep one of them."
         ) { scene in
-            var names: Set<String> = []
-            let isTwice: (SyntaxTree) -> Bool = { target in
-                target["ResTarget"]?["indirection"] == nil
-                    && target["ResTarget"]?["name"]?.text.map { !names.insert($0).inserted } == true
-            }
-            let targets =
-                scene.kind == "UpdateStmt"
-                ? scene.fields["targetList"] : scene.fields["onConflictClause"]?["targetList"]
-            return (targets?.list ?? []).filter(isTwice).prefix(1).map {
-                let name = $0["ResTarget"]?["name"]?.text ?? ""
-                return LintRule.Flag(scene.fields.relation(), "\(name) is set twice")
+            columnLists(scene).compactMap { list in
+                var names: Set<String> = []
+                return list.first { !names.insert($0).inserted }
+            }.prefix(1).map {
+                LintRule.Flag(scene.fields.relation(), "\($0) is named twice")
             }
         },
         LintRule(
@@ -51,4 +45,37 @@ extension LintRules {
             return [LintRule.Flag(table, "rows change in one transaction with DDL")]
         },
     ]
+
+    /// The lists of columns in a statement that must not name one twice.
+    private static func columnLists(_ scene: LintScene) -> [[String]] {
+        let fields = scene.fields
+        let targets = { (tree: SyntaxTree?) in
+            (tree?.list ?? []).compactMap { item -> String? in
+                // a.x = 1 and a[1] = 1 change a part, and another part is another column.
+                let target = item["ResTarget"]
+                return target?["indirection"] == nil ? target?["name"]?.text : nil
+            }
+        }
+        switch scene.kind {
+        case "UpdateStmt":
+            return [targets(fields["targetList"])]
+        case "InsertStmt":
+            return [targets(fields["cols"]), targets(fields["onConflictClause"]?["targetList"])]
+        case "MergeStmt":
+            return (fields["mergeWhenClauses"]?.list ?? [])
+                .map { targets($0["MergeWhenClause"]?["targetList"]) }
+        case "CreateStmt":
+            return [
+                (fields["tableElts"]?.list ?? []).compactMap { $0["ColumnDef"]?["colname"]?.text }
+            ]
+        case "ViewStmt":
+            let aliases = fields["aliases"]?.names ?? []
+            return [
+                aliases.isEmpty
+                    ? targets(fields["query"]?["SelectStmt"]?["targetList"]) : aliases
+            ]
+        default:
+            return []
+        }
+    }
 }

@@ -6,7 +6,8 @@ extension LintRules {
             why: "Its rows are lost, and programs that still name it fail.",
             instead: "Stop using it first; drop it in a later file with phase=contract."
         ) { scene in
-            scene.dropped("OBJECT_TABLE").map { LintRule.Flag($0, "\($0) is dropped") }
+            (scene.dropped("OBJECT_TABLE") + scene.dropped("OBJECT_FOREIGN_TABLE"))
+                .map { LintRule.Flag($0, "\($0) is dropped") }
         },
         LintRule(
             "renaming-table", .danger, [.fineInContract],

@@ -68,8 +68,13 @@ struct LintScene {
     }
 
     /// Of `ALTER TABLE`; empty for every other statement.
-    var actions: [Action] {
-        guard kind == "AlterTableStmt", fields["objtype"]?.text == "OBJECT_TABLE",
+    var actions: [Action] { actions(ofAltering: "OBJECT_TABLE") }
+
+    /// Of `ALTER TYPE`, for the columns of a composite type.
+    var attributeActions: [Action] { actions(ofAltering: "OBJECT_TYPE") }
+
+    private func actions(ofAltering type: String) -> [Action] {
+        guard kind == "AlterTableStmt", fields["objtype"]?.text == type,
             let table = fields.relation()
         else { return [] }
         return (fields["cmds"]?.list ?? []).compactMap { item in
@@ -165,6 +170,32 @@ struct LintScene {
             found.append((table, columns ?? []))
         }
         return found
+    }
+
+    /// Whether a later statement of the same transaction makes what this one drops.
+    var isMadeAgain: Bool {
+        guard file.isTransactional, let object = fields["objects"]?.list.first else { return false }
+        let parts = (object["List"]?["items"] ?? object["ObjectWithArgs"]?["objname"])?.names ?? []
+        return peers.contains { peer in
+            guard peer.index > index, let made = peer.tree.fields else { return false }
+            switch (fields["removeType"]?.text, peer.tree.kind) {
+            case ("OBJECT_TRIGGER", "CreateTrigStmt"):
+                return made["trigname"]?.text == parts.last
+                    && made.relation() == RelationName(parts: parts.dropLast())
+            case ("OBJECT_POLICY", "CreatePolicyStmt"):
+                return made["policy_name"]?.text == parts.last
+                    && made.relation("table") == RelationName(parts: parts.dropLast())
+            case ("OBJECT_VIEW", "ViewStmt"):
+                return made.relation("view") == RelationName(parts: parts)
+            case ("OBJECT_MATVIEW", "CreateTableAsStmt"):
+                return made["into"]?.relation("rel") == RelationName(parts: parts)
+            case ("OBJECT_FUNCTION", "CreateFunctionStmt"),
+                ("OBJECT_PROCEDURE", "CreateFunctionStmt"):
+                return made["funcname"]?.names == parts
+            default:
+                return false
+            }
+        }
     }
 
     /// The relations of a `DROP` of this type, such as `OBJECT_TABLE`.

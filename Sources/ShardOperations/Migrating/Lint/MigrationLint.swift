@@ -2,9 +2,11 @@
 ///
 /// A pure function of the files and of what is known of the database.
 public struct MigrationLint: Sendable {
-    /// Every rule, for documentation: its name and why it is there.
-    public static var rules: [(name: String, summary: String)] {
-        LintRules.all.map { ($0.name, $0.why) }
+    /// Every rule, for documentation: why it is there, and what to write instead.
+    public static var rules:
+        [(name: String, severity: LintFinding.Severity, summary: String, instead: String)]
+    {
+        LintRules.all.map { ($0.name, $0.severity, $0.why, $0.instead) }
     }
 
     private let facts: SchemaFacts

@@ -3,7 +3,8 @@ public import Postgres
 extension SchemaFacts {
     /// Reads what predictions need: all tables outside of PostgreSQL's own schemas.
     ///
-    /// - Note: two round trips; nothing is locked but the catalogue, for reading.
+    /// - Note: two round trips. The size of a table waits for whoever holds ACCESS EXCLUSIVE on
+    ///   it, until `deadline`; nobody else waits for this.
     public static func read(
         _ connection: PostgresConnection, deadline: ContinuousClock.Instant
     ) async throws(PostgresError) -> SchemaFacts {
@@ -33,7 +34,11 @@ extension SchemaFacts {
         if facts.relations["shard.tables"] != nil {
             let tables = try await connection.query(
                 "select table_name from shard.tables", deadline: deadline)
-            for row in tables { facts.registered.insert(try row.get(0)) }
+            for row in tables {
+                // Written as SQL would write it; here names are bare.
+                let name: String = try row.get(0)
+                facts.registered.insert(name.filter { $0 != "\"" })
+            }
         }
         return facts
     }
@@ -43,6 +48,7 @@ extension SchemaFacts {
             var relation = Relation()
             relation.bytes = try row.get("bytes")
             relation.isUnlogged = try row.get("is_unlogged")
+            relation.isPartitioned = try row.get("is_partitioned")
             relation.accessMethod = try row.get("access_method")
             relations[try row.get("name")] = relation
         }
@@ -95,6 +101,7 @@ extension SchemaFacts {
 
     private static let relationsSQL = """
         select n.nspname || '.' || c.relname as name, c.relpersistence = 'u' as is_unlogged,
+            c.relkind = 'p' as is_partitioned,
             case when c.relkind in ('r', 'm') then pg_total_relation_size(c.oid) else 0 end as bytes,
             coalesce(a.amname::text, '') as access_method
         from pg_class c join pg_namespace n on n.oid = c.relnamespace

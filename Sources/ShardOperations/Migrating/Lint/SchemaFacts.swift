@@ -42,6 +42,7 @@ public struct SchemaFacts: Sendable, Equatable {
         /// With its indexes and long values.
         public var bytes = 0
         public var isUnlogged = false
+        public var isPartitioned = false
         public var accessMethod = "heap"
     }
 
@@ -86,6 +87,12 @@ public struct SchemaFacts: Sendable, Equatable {
             for view in views[next] ?? [] where found.insert(view).inserted { open.append(view) }
         }
         return found
+    }
+
+    /// The partitioned table that a partition belongs to.
+    func wholeTable(of partition: String) -> String? {
+        children.first { $0.value.contains(partition) && relations[$0.key]?.isPartitioned == true }?
+            .key
     }
 
     /// The children of a table, and theirs.

@@ -45,6 +45,7 @@ extension StatementEffect {
             true
         case "AT_AddConstraint":
             action.constraint?["contype"]?.text == "CONSTR_CHECK"
+                || action.known?.isPartitioned == true
         default:
             false
         }
@@ -172,9 +173,11 @@ extension StatementEffect {
             let schema = RelationName(parts: action.table.split(separator: ".").map(String.init))
             let index = "\(schema?.schema ?? "public").\(constraint["indexname"]?.text ?? "")"
             let columns = action.facts.indexes[index]?.columns ?? []
-            if columns.contains(where: { !action.facts.isProvenNotNull(action.table, $0) }) {
-                scans = true
+            let isNullable = { (column: String) in
+                action.known?.columns[column] != nil
+                    && !action.facts.isProvenNotNull(action.table, column)
             }
+            if columns.contains(where: isNullable) { scans = true }
         case "CONSTR_UNIQUE" where constraint["indexname"] != nil:
             break
         default:

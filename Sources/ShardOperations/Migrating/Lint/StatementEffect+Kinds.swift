@@ -49,6 +49,8 @@ extension StatementEffect {
         guard let relation = fields.relation() else { return }
         let level = isConcurrent ? LockLevel.shareUpdateExclusive : .share
         guard fields["kind"]?.text == "REINDEX_OBJECT_INDEX" else {
+            let isIndexed = facts.indexes.values.contains { $0.table == relation.full }
+            scans = isIndexed || facts.relations[relation.full] == nil
             lock(relation, level)
             return
         }
@@ -161,6 +163,7 @@ extension StatementEffect {
             case "OBJECT_TABLE":
                 guard let table = object.qualifiedName else { continue }
                 lock(table, level)
+                if let whole = facts.wholeTable(of: table.full) { lock(whole, level) }
                 // The triggers of its foreign keys are taken from the other tables.
                 for constraint in facts.relations[table.full]?.constraints.values.map(\.self) ?? []
                 {

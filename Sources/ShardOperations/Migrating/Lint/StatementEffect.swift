@@ -63,20 +63,44 @@ public struct StatementEffect: Sendable, Equatable {
             && !effect.addDropping(kind, fields, facts)
         {
             effect.addRows(kind, fields)
-            effect.lockChildren(facts)
         }
-        if ["LockStmt", "TruncateStmt", "CreatePublicationStmt", "AlterPublicationStmt"]
-            .contains(kind)
-        {
-            effect.lockChildren(facts)
-        }
+        effect.lockChildren(kind, fields, facts)
         effect.locks.sort { $0.relation < $1.relation }
         return effect
     }
 
-    /// What is said of a table holds for its partitions and other children.
-    private mutating func lockChildren(_ facts: SchemaFacts) {
-        for known in locks {
+    /// What is said of a table holds for its partitions and other children, except after ONLY.
+    private mutating func lockChildren(
+        _ kind: String, _ fields: SyntaxTree, _ facts: SchemaFacts
+    ) {
+        let reachesAll: Bool
+        switch kind {
+        case "AlterTableStmt":
+            return  // Its actions differ.
+        case "LockStmt", "TruncateStmt", "CreatePublicationStmt", "AlterPublicationStmt",
+            "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "SelectStmt", "CopyStmt",
+            "CreateTableAsStmt", "ExplainStmt":
+            reachesAll = true
+        case "RenameStmt":
+            guard fields["renameType"]?.text == "OBJECT_COLUMN" else { return }
+            reachesAll = true
+        case "DropStmt":
+            reachesAll = fields["behavior"]?.text == "DROP_CASCADE"
+        case "IndexStmt", "CreateTrigStmt":
+            reachesAll = false
+        default:
+            return
+        }
+        var only: Set<String> = []
+        fields.visit { node in
+            if node["relpersistence"] != nil, !node.isSet("inh"), let name = node.rangeVar {
+                only.insert(name.full)
+            }
+        }
+        for known in locks where !only.contains(known.relation) {
+            guard reachesAll || facts.relations[known.relation]?.isPartitioned == true else {
+                continue
+            }
             for child in facts.descendants(known.relation) { lock(child, known.level) }
         }
     }

@@ -1,7 +1,7 @@
 /// Whether the default of a new column has one value for all rows, or one for each.
 enum Volatility {
     /// What each row needs anew, of PostgreSQL's own functions and those of its extensions.
-    private static let volatile: Set<String> = [
+    static let volatile: Set<String> = [
         "random", "random_normal", "gen_random_uuid", "uuid_generate_v1", "uuid_generate_v1mc",
         "uuid_generate_v4", "clock_timestamp", "timeofday", "nextval",
         "setval", "currval", "lastval", "pg_sleep", "gen_random_bytes", "gen_salt", "set_config",
@@ -9,7 +9,7 @@ enum Volatility {
     ]
 
     /// What is computed once for the statement.
-    private static let stable: Set<String> = [
+    static let stable: Set<String> = [
         "now", "transaction_timestamp", "statement_timestamp", "current_setting", "date_trunc",
         "lower", "upper", "length", "octet_length", "md5", "sha256", "concat", "concat_ws",
         "format", "replace", "substr", "substring", "left", "right", "trim", "btrim", "coalesce",
