@@ -118,12 +118,16 @@ struct MigratePlanReport {
     }
 
     static func rules() -> Report {
-        Report(
-            lines: table(MigrationLint.rules.map { [$0.name, $0.summary] }),
+        let rules = MigrationLint.rules
+        return Report(
+            lines: table(rules.map { [$0.name, $0.severity.rawValue, $0.summary] }),
             json: [
                 "rules": .list(
-                    MigrationLint.rules.map {
-                        .object(["rule": .text($0.name), "why": .text($0.summary)])
+                    rules.map {
+                        .object([
+                            "rule": .text($0.name), "severity": .text($0.severity.rawValue),
+                            "why": .text($0.summary), "instead": .text($0.instead),
+                        ])
                     })
             ], next: "shardctl migrate lint")
     }
