@@ -58,8 +58,8 @@ extension LintRules {
         },
         LintRule(
             "prefer-robust-stmts", .advice, [.onNewTables],
-            why: "Without a transaction the file may stop in the middle, and this statement "
-                + "cannot run twice.",
+            why: "By hand, or by another tool, the file could not be run again after it stopped in "
+                + "the middle.",
             instead: "Write IF EXISTS or IF NOT EXISTS, or put it into a transactional file."
         ) { scene in
             guard !scene.file.isTransactional, isFragile(scene) else { return [] }
