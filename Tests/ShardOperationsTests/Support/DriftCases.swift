@@ -60,6 +60,19 @@ struct DriftCase: Sendable {
         begin null; end $$;
         create event trigger looker on ddl_command_end when tag in ('CREATE SERVER')
             execute function public.look();
+        create type public.span as range (subtype = time);
+        create extension citext schema public;
+        create table public.log (at date, note public.citext, n integer unique deferrable)
+            with (fillfactor = 60);
+        create table public.booked (during int4range, room text,
+            exclude using gist (during with &&));
+        create unlogged table public.kept (n integer, unique (n) deferrable initially deferred);
+        create table public.heir (more integer) inherits (public.kept);
+        create table public.days (at date not null, n integer, primary key (at))
+            partition by range (at);
+        create table public.a_day partition of public.days
+            for values from ('2025-01-01') to ('2025-01-02');
+        create index days_n on public.days (n);
         grant select on public.happy, public.reactions to chat_app;
         grant update (emoji) on public.reactions to chat_app;
         revoke execute on function public.twice(integer) from public;
@@ -128,6 +141,20 @@ struct DriftCase: Sendable {
             "drop materialized view public.counts; create materialized view public.counts as "
                 + "select room_id, count(*) + 1 as n from public.reactions group by room_id",
             "changed view public.counts", "missing index public.counts_key"),
+        DriftCase(
+            "partition missing", "drop table public.a_day", "missing table public.a_day"),
+        DriftCase(
+            "partitioned table missing", "drop table public.days", "missing table public.days",
+            "missing table public.a_day"),
+        DriftCase(
+            "heir missing", "drop table public.heir", "missing table public.heir"),
+        DriftCase(
+            "extension extra", "create extension pg_trgm", "extra extension pg_trgm",
+            losesData: true),
+        DriftCase(
+            "extension missing",
+            "alter table public.log alter column note type text; drop extension citext",
+            "missing extension citext", "changed column public.log.note"),
         DriftCase(
             "statistics missing", "drop statistics public.linked",
             "missing statistics public.linked"),
@@ -222,6 +249,12 @@ struct DriftCase: Sendable {
             "changed trigger watch on public.reactions",
             "extra trigger of constraint reactions_room_id_fkey on public.reactions"),
         DriftCase(
+            "exclusion missing", "alter table public.booked drop constraint booked_during_excl",
+            "missing constraint booked_during_excl on public.booked"),
+        DriftCase(
+            "deferrable key missing", "alter table public.kept drop constraint kept_n_key",
+            "missing constraint kept_n_key on public.kept"),
+        DriftCase(
             "domain's check", "alter domain public.short drop constraint short_length",
             "missing constraint short_length on public.short"),
     ]
@@ -230,6 +263,9 @@ struct DriftCase: Sendable {
         DriftCase(
             "index missing", "drop index public.reactions_by_mood",
             "missing index public.reactions_by_mood"),
+        DriftCase(
+            "index of a partitioned table missing", "drop index public.days_n",
+            "missing index public.days_n"),
         DriftCase(
             "index extra", "create index spare on public.messages (author)",
             "extra index public.spare"),
@@ -318,6 +354,7 @@ struct DriftCase: Sendable {
             "domain's default", "alter domain public.short set default 'x'",
             "changed type public.short"),
         DriftCase("type missing", "drop type public.point2", "missing type public.point2"),
+        DriftCase("range missing", "drop type public.span", "missing type public.span"),
         DriftCase(
             "type changed", "alter type public.point2 add attribute z integer",
             "changed type public.point2"),

@@ -48,6 +48,17 @@ public struct DriftCheck: Sendable {
         var problem: String?
     }
 
+    /// A database after its history was compared with the files.
+    private struct Judged: Sendable {
+        var look: Look
+        var result: DatabaseDrift
+        /// What its schema has to be compared with; nil when that is known to be equal, or makes no
+        /// sense.
+        var reference: ReferenceSchema?
+        /// The reference's name in the cache.
+        var key = ""
+    }
+
     /// Looks at all of them: the catalog first, then the shards by their numbers.
     ///
     /// - Throws: when the catalog is out of reach or no catalog, when the files are not in order, and
@@ -61,88 +72,83 @@ public struct DriftCheck: Sendable {
             let fleet = try await fleet(catalog)
             let looks = await look(fleet)
             try await remember(looks, fleet, catalog)
-            var wanted: [String: ReferenceSchema] = [:]
-            var results: [DatabaseDrift] = []
-            var suspects: [(index: Int, key: String)] = []
-            for (index, look) in looks.enumerated() {
-                let (result, reference) = first(look, files[look.target.kind] ?? [])
-                results.append(result)
-                guard let reference, let fingerprint = look.fingerprint else { continue }
-                if look.target.kind == .shard, let shardReference {
-                    if fingerprint != shardReference.fingerprint { suspects.append((index, "")) }
-                    continue
-                }
-                let key = reference.key(serverVersion: fleet.serverVersion)
-                if fleet.cached.fingerprints[key] == fingerprint { continue }
-                wanted[key] = reference
-                suspects.append((index, key))
-            }
-            var snapshots: [String: SchemaSnapshot] = ["": shardReference].compactMapValues(\.self)
-            for (key, reference) in wanted {
-                snapshots[key] = try await reference.snapshot(
-                    catalog, settings: cluster.catalog, deadline: .now + patience)
-            }
-            let comparisons = suspects.compactMap { suspect -> Comparison? in
-                guard let snapshot = snapshots[suspect.key],
-                    snapshot.fingerprint != looks[suspect.index].fingerprint
-                else { return nil }
-                return Comparison(
-                    index: suspect.index, target: looks[suspect.index].target, wanted: snapshot)
-            }
-            let compared = await bounded(comparisons) { await compare($0) }
-            for (comparison, outcome) in zip(comparisons, compared) {
-                switch outcome {
-                case .success(let differences):
-                    results[comparison.index].differences = differences
-                case .failure(let error): results[comparison.index].problem = "\(error)"
-                }
-            }
-            return results
+            let judged = looks.map { judge($0, files[$0.target.kind] ?? [], fleet) }
+            let truths = try await truths(for: judged, catalog)
+            return await bounded(judged) { await complete($0, truths) }
         }
     }
 
-    /// What the history tells, and the reference to compare with when it can be made.
-    private func first(_ look: Look, _ files: [Migration]) -> (DatabaseDrift, ReferenceSchema?) {
-        var result = DatabaseDrift(name: look.target.name, kind: look.target.kind)
-        result.problem = look.problem
-        guard let sight = look.sight else { return (result, nil) }
-        result.versions = sight.history.map(\.version).sorted()
-        result.pending = files.map(\.version).filter { !result.versions.contains($0) }
-        result.history = HistoryDrift.differences(
+    private func judge(_ look: Look, _ files: [Migration], _ fleet: Fleet) -> Judged {
+        var judged = Judged(
+            look: look, result: DatabaseDrift(name: look.target.name, kind: look.target.kind))
+        judged.result.problem = look.problem
+        guard let sight = look.sight else { return judged }
+        let versions = sight.history.map(\.version).sorted()
+        let history = HistoryDrift.differences(
             kind: look.target.kind, found: sight.history, leftovers: sight.leftovers,
             expected: files)
-        let passed = Set(result.history.filter { $0.change == .missing }.map(\.version))
-        result.pending.removeAll { passed.contains($0) }
-        let known = files.filter {
-            result.versions.contains($0.version) || passed.contains($0.version)
+        let passed = Set(history.filter { $0.change == .missing }.map(\.version))
+        judged.result.versions = versions
+        judged.result.history = history
+        judged.result.pending = files.map(\.version).filter {
+            !versions.contains($0) && !passed.contains($0)
         }
-        guard result.history.allSatisfy({ $0.change != .extra }) else {
-            result.problem =
-                result.problem
+        guard history.allSatisfy({ $0.change != .extra }) else {
+            judged.result.problem =
+                look.problem
                 ?? "it has migrations that are not in the files, so its schema is not compared"
-            return (result, nil)
+            return judged
         }
-        return (result, ReferenceSchema(kind: look.target.kind, migrations: known))
+        let reference = ReferenceSchema(
+            kind: look.target.kind,
+            migrations: files.filter {
+                versions.contains($0.version) || passed.contains($0.version)
+            })
+        judged.key = reference.key(serverVersion: fleet.serverVersion)
+        let known =
+            shardReference(for: look.target)?.fingerprint ?? fleet.cached.fingerprints[judged.key]
+        if look.fingerprint != nil, known != look.fingerprint { judged.reference = reference }
+        return judged
     }
 
-    private struct Comparison: Sendable {
-        var index: Int
-        var target: Target
-        var wanted: SchemaSnapshot
+    private func shardReference(for target: Target) -> SchemaSnapshot? {
+        target.kind == .shard ? shardReference : nil
     }
 
-    private func compare(
-        _ comparison: Comparison
-    ) async -> Result<[SchemaDifference], PostgresError> {
+    /// The snapshots of the references that are needed, by their names in the cache.
+    private func truths(
+        for judged: [Judged], _ catalog: PostgresConnection
+    ) async throws -> [String: SchemaSnapshot] {
+        var truths: [String: SchemaSnapshot] = [:]
+        for one in judged where shardReference(for: one.look.target) == nil {
+            guard let reference = one.reference, truths[one.key] == nil else { continue }
+            truths[one.key] = try await reference.snapshot(
+                catalog, settings: cluster.catalog, deadline: .now + patience)
+        }
+        return truths
+    }
+
+    /// Reads the schema itself where it is not known to be as it has to be.
+    private func complete(
+        _ judged: Judged, _ truths: [String: SchemaSnapshot]
+    ) async -> DatabaseDrift {
+        var result = judged.result
+        guard judged.reference != nil,
+            let wanted = shardReference(for: judged.look.target) ?? truths[judged.key],
+            wanted.fingerprint != judged.look.fingerprint
+        else { return result }
         do throws(PostgresError) {
-            let connection = try await connect(comparison.target)
+            let connection = try await connect(judged.look.target)
             defer { connection.close() }
             let found = try await SchemaSnapshot.read(connection, deadline: .now + patience)
-            return .success(
-                SchemaDifference.differences(found: found, wanted: comparison.wanted))
+            result.differences = SchemaDifference.differences(found: found, wanted: wanted)
+            if result.differences.isEmpty, found.fingerprint != wanted.fingerprint {
+                result.problem = "its fingerprint differs, but none of its objects does"
+            }
         } catch {
-            return .failure(error)
+            result.problem = "\(error)"
         }
+        return result
     }
 
     func connect(_ target: Target) async throws(PostgresError) -> PostgresConnection {

@@ -1,7 +1,8 @@
 extension SchemaQuery {
     private static let concurrently = """
-        regexp_replace(pg_get_indexdef(i.indexrelid), '^(CREATE (UNIQUE )?INDEX) ',
-            '\\1 ' || case r.relkind when 'p' then '' else 'CONCURRENTLY ' end)
+        case r.relkind when 'p' then replace(pg_get_indexdef(i.indexrelid), ' ON ONLY ', ' ON ')
+            else regexp_replace(
+                pg_get_indexdef(i.indexrelid), '^CREATE (UNIQUE )?INDEX', '\\& CONCURRENTLY') end
         """
     private static let constraintName = "quote_ident(k.conname) || ' on ' || r.name"
 
@@ -45,7 +46,7 @@ extension SchemaQuery {
                 """, name: constraintName, definition: "pg_get_constraintdef(k.oid)",
             parent: "r.label",
             creation: """
-                case when k.contype in ('p', 'u') then (
+                case when k.contype in ('p', 'u') and r.relkind = 'r' then (
                     select array[\(concurrently),
                         'alter table ' || r.name || ' add constraint ' || quote_ident(k.conname)
                             || case k.contype when 'p' then ' primary key' else ' unique' end

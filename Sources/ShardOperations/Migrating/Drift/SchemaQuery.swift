@@ -107,6 +107,8 @@ enum SchemaQuery {
                 'function ' || p.oid::regprocedure::text as label, s.label as space
             from pg_proc p join space s on s.oid = p.pronamespace
             where p.oid >= 16384 and p.oid not in (select objid from belongs where classid = 1255)
+                and not exists (select from pg_depend e  -- A range type's.
+                    where e.classid = 1255 and e.objid = p.oid and e.deptype = 'i')
         ),
         own_type as materialized (
             select t.oid, format_type(t.oid, null) as name, t.typtype, t.typowner, t.typacl,

@@ -71,15 +71,14 @@ struct SchemaSight: Sendable {
         isPrepared: false)
 
     /// Where rows are, and which transaction wrote them. Catalogues are left out whose changes all
-    /// leave traces in `pg_depend`: defaults, policies, inheritance, statistics.
+    /// leave traces in `pg_depend`: defaults, policies, inheritance, statistics, aggregates.
     private static let catalogues = [
         ("pg_class", "oid >= 16384"), ("pg_attribute", "attrelid >= 16384"),
         ("pg_proc", "oid >= 16384"), ("pg_constraint", "oid >= 16384"),
         ("pg_index", "indexrelid >= 16384"), ("pg_trigger", "oid >= 16384"),
         ("pg_type", "oid >= 16384"), ("pg_depend", "objid >= 16384"), ("pg_namespace", "true"),
         ("pg_rewrite", "oid >= 16384"), ("pg_enum", "true"), ("pg_sequence", "true"),
-        ("pg_extension", "true"), ("pg_event_trigger", "true"), ("pg_policy", "true"),
-        ("pg_aggregate", "aggfnoid >= 16384"),
+        ("pg_extension", "true"), ("pg_event_trigger", "true"),
     ]
 
     /// The timeline is there because a server that took over after another one was lost gives out

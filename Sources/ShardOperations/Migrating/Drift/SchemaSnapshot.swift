@@ -19,8 +19,12 @@ public struct SchemaSnapshot: Sendable, Codable, Equatable {
         let places = Dictionary(
             uniqueKeysWithValues: SchemaObject.Kind.allCases.enumerated().map { ($1, $0) })
         func place(_ object: SchemaObject) -> (Int, String) {
-            // A foreign key needs the keys of other tables.
-            let isLate = object.definition.hasPrefix("FOREIGN KEY")
+            // A foreign key needs the keys of other tables; partitions and heirs need their parents.
+            let isLate =
+                object.definition.hasPrefix("FOREIGN KEY")
+                || object.kind == .table
+                    && (object.definition.contains(" partition of ")
+                        || object.definition.contains(" inherits ("))
             return ((places[object.kind] ?? 0) * 2 + (isLate ? 1 : 0), object.name)
         }
         self.objects = objects.sorted { place($0) < place($1) }
