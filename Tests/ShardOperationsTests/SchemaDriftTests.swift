@@ -101,6 +101,29 @@ import Testing
         #expect(after.fingerprint == wanted.fingerprint)
     }
 
+    @Test func `an identity that is repaired goes on behind the rows`() async throws {
+        let server = try PostgresServer.start()
+        let wanted = try await template(server)
+        let connection = try await copy(server, "counted")
+        defer { connection.close() }
+        let drift = DriftCase(
+            "identity", "alter table public.reactions alter column id drop identity")
+        try await connection.script(
+            """
+            insert into public.rooms (room_id) values ('r');
+            insert into public.reactions (room_id, id) overriding system value values ('r', 41);
+            """ + drift.sql, deadline: soon)
+
+        let found = try await SchemaSnapshot.read(connection, deadline: soon)
+        let differences = SchemaDifference.differences(found: found, wanted: wanted)
+        try await repair(differences, connection, drift)
+        let next: Int = try await connection.query(
+            "insert into public.reactions (room_id) values ('r') returning id", deadline: soon)[0]
+            .get(0)
+
+        #expect(next == 42)
+    }
+
     private func repair(
         _ differences: [SchemaDifference], _ connection: PostgresConnection, _ drift: DriftCase
     ) async throws {

@@ -107,7 +107,14 @@ public struct DriftCheck: Sendable {
         judged.key = reference.key(serverVersion: fleet.serverVersion)
         let known =
             shardReference(for: look.target)?.fingerprint ?? fleet.cached.fingerprints[judged.key]
-        if look.fingerprint != nil, known != look.fingerprint { judged.reference = reference }
+        guard look.fingerprint != nil, known != look.fingerprint else { return judged }
+        judged.reference = reference
+        let (major, catalogMajor) = (sight.serverVersion / 10_000, fleet.serverVersion / 10_000)
+        if major != catalogMajor, shardReference(for: look.target) == nil {
+            judged.result.problem =
+                "it runs PostgreSQL \(major), the catalog \(catalogMajor): they may word the same "
+                + "differently, so compare it with another shard of its version"
+        }
         return judged
     }
 

@@ -76,6 +76,8 @@ struct SchemaComparison {
             (difference.remark, difference.statements) = (words, [])
         } else if object.kind == .generated {
             anew(&difference)
+        } else if object.kind == .sequence {
+            difference.remark = "It begins anew: bring it behind the numbers in use, with setval()."
         } else if difference.statements.isEmpty {
             difference.remark =
                 "No statement is known that brings it: "
@@ -134,6 +136,8 @@ struct SchemaComparison {
             difference.remark =
                 "Another type may rewrite the table, which keeps everybody out, and "
                 + "may round values."
+        } else if new.kind == .table, !difference.statements.isEmpty {
+            difference.remark = "Rewrites the table, which keeps everybody out meanwhile."
         } else if difference.statements.isEmpty, difference.remark == nil {
             difference.remark = "No statement changes this in place: write a migration that does."
         }

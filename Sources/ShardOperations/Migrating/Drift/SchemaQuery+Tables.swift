@@ -14,7 +14,8 @@ extension SchemaQuery {
     /// The identity of each column that has one.
     private static let identities = """
         select k.attrelid, k.attnum, case k.attidentity when 'a' then 'always' else 'by default' end
-            || ' as identity (' || \(sequenceText) || ')' as text
+            || ' as identity (' || \(sequenceText) || ')' as text, q.seqincrement as increment,
+            q.seqstart as start
         from col k
         join pg_depend e on e.refclassid = 1259 and e.refobjid = k.attrelid
             and e.refobjsubid = k.attnum and e.classid = 1259 and e.deptype = 'i'
@@ -106,6 +107,7 @@ extension SchemaQuery {
             // The check is validated without keeping writers out, and spares SET NOT NULL its scan.
             creation: """
                 array[
+                'alter table ' || c.relation || ' drop constraint if exists shardctl_not_null',
                 'alter table ' || c.relation || ' add constraint shardctl_not_null check ('
                     || c.name || ' is not null) not valid',
                 'alter table ' || c.relation || ' validate constraint shardctl_not_null',
@@ -144,7 +146,11 @@ extension SchemaQuery {
                 """, name: "c.full_name", definition: "i.text", parent: "c.label",
             creation: """
                 array['alter table ' || c.relation || ' alter column ' || c.name
-                    || ' add generated ' || i.text]
+                    || ' add generated ' || i.text,
+                    format('select setval(pg_get_serial_sequence(%1$L, %2$L), '
+                        'coalesce(%3$s(%4$s), %5$s), %3$s(%4$s) is not null) from %1$s',
+                        c.relation, (parse_ident(c.name))[1],
+                        case when i.increment > 0 then 'max' else 'min' end, c.name, i.start)]
                 """,
             removal: """
                 array['alter table ' || c.relation || ' alter column ' || c.name

@@ -14,6 +14,8 @@ struct SchemaSight: Sendable {
     var history: [HistoryEntry]
     /// How many steps of files outside of transactions are written down, by version.
     var leftovers: [Int: Int]
+    /// Such as 150014.
+    var serverVersion: Int
     /// Of a shard.
     var clusterID: UUID?
     var shardID: Int?
@@ -47,7 +49,8 @@ struct SchemaSight: Sendable {
                     """
                     select \(state), array_agg(m.version::int8), array_agg(m.title),
                         array_agg(m.checksum), array_agg(m.applied_at), \(steps), \(identity),
-                        \(number)
+                        \(number),
+                        current_setting('server_version_num')::int8
                     from \(schema).migrations m
                     """, isPrepared: false),
             ], deadline: deadline)[1][0]
@@ -63,7 +66,7 @@ struct SchemaSight: Sendable {
                     appliedAt: times[$0])
             },
             leftovers: try row.get(5, as: [Int].self).reduce(into: [:]) { $0[$1, default: 0] += 1 },
-            clusterID: try row.get(6), shardID: try row.get(7))
+            serverVersion: try row.get(8), clusterID: try row.get(6), shardID: try row.get(7))
     }
 
     private static let preparation = Statement(
