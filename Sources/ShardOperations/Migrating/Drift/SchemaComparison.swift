@@ -21,7 +21,7 @@ struct SchemaComparison {
         self.wanted = wanted
         foundByName = byName(found)
         wantedByName = byName(wanted)
-        wantedParts = Dictionary(grouping: wanted.objects) { $0.parent ?? "" }
+        wantedParts = Dictionary(grouping: wanted.objects) { Self.whole(of: $0) ?? "" }
         for object in wanted.objects {
             guard let old = foundByName[object.description], old.definition != object.definition,
                 isRecreated(from: old, to: object)
@@ -32,13 +32,15 @@ struct SchemaComparison {
 
     /// Extra parts first, so that nothing hangs on what is changed next; extra foundations last.
     func differences() -> [SchemaDifference] {
-        let extras = found.objects.filter {
-            wantedByName[$0.description] == nil
-                && !isPartOf($0, foundByName) { wantedByName[$0] == nil }
+        let extras = found.objects.filter { object in
+            wantedByName[object.description] == nil
+                && !isPartOf(object, foundByName, \.parent) { wantedByName[$0] == nil }
         }.map(extra)
         let others = wanted.objects.compactMap { object -> SchemaDifference? in
             guard let old = foundByName[object.description] else {
-                let comesAlong = isPartOf(object, wantedByName) { foundByName[$0] == nil }
+                let comesAlong = isPartOf(object, wantedByName, Self.whole) {
+                    foundByName[$0] == nil
+                }
                 return comesAlong ? nil : missing(object)
             }
             return old.definition == object.definition ? nil : changed(from: old, to: object)
@@ -56,15 +58,22 @@ struct SchemaComparison {
             + extras.filter(isLate).reversed()
     }
 
+    /// What `object` is brought with. The contents of a schema are brought one by one: they may need
+    /// what is in another one.
+    private static func whole(of object: SchemaObject) -> String? {
+        let isOfSchema = object.parent?.hasPrefix("schema ") ?? false
+        return isOfSchema && object.kind != .grant && object.kind != .owner ? nil : object.parent
+    }
+
     /// Whether `applies` to something that `object` is a part of.
     private func isPartOf(
         _ object: SchemaObject, _ objects: [String: SchemaObject],
-        where applies: (String) -> Bool
+        _ whole: (SchemaObject) -> String?, where applies: (String) -> Bool
     ) -> Bool {
-        var next = object.parent
+        var next = whole(object)
         while let name = next, let parent = objects[name] {
             if applies(name) { return true }
-            next = parent.parent
+            next = whole(parent)
         }
         return false
     }

@@ -27,8 +27,9 @@ public struct SchemaDifference: Sendable, Equatable {
 
     /// What differs between the two, in the order in which it can be repaired.
     ///
-    /// The parts of what is missing or extra are not listed beside it: its repair brings or takes
-    /// them too.
+    /// The parts of what is missing or extra, such as a table's columns, are not listed beside it: its
+    /// repair brings or takes them too. Where the repair of one needs another object that comes later,
+    /// as in functions with a parsed body, a second look finds what is left.
     public static func differences(
         found: SchemaSnapshot, wanted: SchemaSnapshot
     ) -> [SchemaDifference] {

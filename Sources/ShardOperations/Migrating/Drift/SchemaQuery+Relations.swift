@@ -6,12 +6,15 @@ extension SchemaQuery {
         """
     private static let constraintName = "quote_ident(k.conname) || ' on ' || r.name"
 
-    /// Whether a trigger or a rule fires, as ALTER TABLE says it.
-    private static func firing(_ state: String, _ what: String, _ name: String) -> String {
+    /// Makes a trigger or a rule fire as it has to; null where that is how it is anyway.
+    private static func firing(
+        _ state: String, _ what: String, _ name: String, isNew: Bool = true
+    ) -> String {
         """
-        'alter table ' || r.name || case \(state) when 'D' then ' disable ' when 'R'
-            then ' enable replica ' when 'A' then ' enable always ' else ' enable ' end
-            || '\(what) ' || quote_ident(\(name))
+        case when r.relkind <> 'v' \(isNew ? "and \(state) <> 'O'" : "") then
+            'alter table ' || r.name || case \(state) when 'D' then ' disable ' when 'R'
+                then ' enable replica ' when 'A' then ' enable always ' else ' enable ' end
+                || '\(what) ' || quote_ident(\(name)) end
         """
     }
 
@@ -137,13 +140,14 @@ extension SchemaQuery {
             definition: "pg_get_triggerdef(t.oid) || \(firingWords("t.tgenabled"))",
             parent: "r.label",
             creation: """
-                array[pg_get_triggerdef(t.oid), \(firing("t.tgenabled", "trigger", "t.tgname"))]
+                array_remove(array[
+                    pg_get_triggerdef(t.oid), \(firing("t.tgenabled", "trigger", "t.tgname"))], null)
                 """,
             removal: "array['drop trigger ' || quote_ident(t.tgname) || ' on ' || r.name]",
             alteration: """
-                case when t.tgconstraint = 0 then array[
+                case when t.tgconstraint = 0 then array_remove(array[
                     regexp_replace(pg_get_triggerdef(t.oid), '^CREATE ', 'CREATE OR REPLACE '),
-                    \(firing("t.tgenabled", "trigger", "t.tgname"))] end
+                    \(firing("t.tgenabled", "trigger", "t.tgname", isNew: false))], null) end
                 """),
         SchemaPart(
             kind: .trigger,
@@ -164,7 +168,8 @@ extension SchemaQuery {
             definition: "pg_get_ruledef(w.oid) || \(firingWords("w.ev_enabled"))",
             parent: "r.label",
             creation: """
-                array[pg_get_ruledef(w.oid), \(firing("w.ev_enabled", "rule", "w.rulename"))]
+                array_remove(array[
+                    pg_get_ruledef(w.oid), \(firing("w.ev_enabled", "rule", "w.rulename"))], null)
                 """,
             removal: "array['drop rule ' || quote_ident(w.rulename) || ' on ' || r.name]"),
         SchemaPart(
