@@ -18,7 +18,7 @@ struct MigrateCommands: AsyncParsableCommand {
             """,
         subcommands: [
             New.self, Lint.self, Plan.self, StatusOfMigrations.self, Up.self, Down.self,
-            Repair.self,
+            Verify.self, BaselineCommand.self, Repair.self,
         ])
 }
 

@@ -77,7 +77,11 @@ struct CommonOptions: ParsableArguments {
             print(encoded(report.json))
         } else {
             print(report.lines.joined(separator: "\n"))
-            print("next: \(report.next)")
+            if report.isScript {
+                FileHandle.standardError.write(Data("next: \(report.next)\n".utf8))
+            } else {
+                print("next: \(report.next)")
+            }
         }
         if report.exitCode != 0 { throw ExitCode(report.exitCode) }
     }
@@ -125,6 +129,8 @@ struct Report {
     var json: [String: JSONValue]
     var next: String
     var exitCode: Int32 = 0
+    /// The lines are for another program: what to do next is said on standard error.
+    var isScript = false
 }
 
 /// A value for `--json`.

@@ -5,7 +5,9 @@ import Testing
 
 @Suite struct HistoryDriftTests {
     private static let files = [1, 2, 3, 1_001, 1_002].map {
-        Migration(version: $0, title: "title\($0)", sql: "", checksum: "sum\($0)")
+        Migration(
+            version: $0, title: "title\($0)", checksum: "sum\($0)",
+            up: MigrationScript(file: "title\($0).up.sql", statements: []))
     }
 
     private static func entry(_ version: Int, at second: Int64? = nil) -> HistoryEntry {

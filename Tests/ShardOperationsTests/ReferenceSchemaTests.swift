@@ -14,7 +14,8 @@ import Testing
         defer { catalog.close() }
         let files = try databases.cluster().migrator(.shard).migrations
         var other = files
-        other[other.count - 1].sql += "\ncreate table public.other (n int);"
+        other[other.count - 1].up.statements.append(
+            SQLStatement(text: "create table public.other (n int)"))
         other[other.count - 1].checksum = "other"
 
         let first = try await reference(files, databases, catalog)
@@ -38,9 +39,9 @@ import Testing
         let catalog = try await databases.connect("catalog")
         defer { catalog.close() }
         var failing = try databases.cluster().migrator(.shard).migrations
-        failing[failing.count - 1].sql = "select 1 / 0;"
+        failing[failing.count - 1].up.statements = [SQLStatement(text: "select 1 / 0")]
         var sleeping = failing
-        sleeping[failing.count - 1].sql = "select pg_sleep(60);"
+        sleeping[failing.count - 1].up.statements = [SQLStatement(text: "select pg_sleep(60)")]
         let (broken, slow) = (failing, sleeping)
 
         await #expect(throws: OperationError.self) {

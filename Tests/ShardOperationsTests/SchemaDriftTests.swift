@@ -12,7 +12,7 @@ import Testing
         let server = try PostgresServer.start()
         let wanted = try await template(server)
 
-        for (number, drift) in DriftCase.all.enumerated() {
+        for (number, drift) in (DriftCase.all + DriftCase.registrations).enumerated() {
             let connection = try await copy(server, "case_\(number)")
             defer { connection.close() }
             let before = try await SchemaSight.read(.shard, connection, deadline: soon)
@@ -62,7 +62,7 @@ import Testing
             "create table public.before (a int); drop table public.before", deadline: soon)
 
         _ = try await Migrator(kind: .shard, migrations: try files())
-            .up(connection, deadline: soon)
+            .up(connection)
         try await connection.script(
             """
             alter table public.notes add column spare integer;
@@ -135,7 +135,7 @@ import Testing
         let bare = try await connect(server, "bare")
         defer { bare.close() }
         _ = try await Migrator(kind: .shard, migrations: Array(try files().dropLast()))
-            .up(bare, deadline: soon)
+            .up(bare)
 
         let wanted = try await SchemaSnapshot.read(full, deadline: soon)
         let found = try await SchemaSnapshot.read(bare, deadline: soon)
@@ -231,7 +231,7 @@ import Testing
         let connection = try await connect(server, "wanted")
         defer { connection.close() }
         _ = try await Migrator(kind: .shard, migrations: try files())
-            .up(connection, deadline: soon)
+            .up(connection)
         return try await SchemaSnapshot.read(connection, deadline: soon)
     }
 
@@ -247,7 +247,9 @@ import Testing
         let folder = Databases.migrations.appending(path: "shard")
         return try MigrationFiles(folder: folder).load() + [
             Migration(
-                version: 1_001, title: "application", sql: DriftCase.application, checksum: "a")
+                version: 1_001, title: "application", checksum: "a",
+                up: try MigrationScript(
+                    file: "1001_application.up.sql", sql: DriftCase.application))
         ]
     }
 

@@ -58,7 +58,7 @@ extension DriftCheck {
 
     /// The first look at all databases.
     func look(_ fleet: Fleet) async -> [Look] {
-        await bounded(fleet.targets) { await look($0, fleet) }
+        await fleet.targets.concurrently(atMost: parallel) { await look($0, fleet) }
     }
 
     private func look(_ target: Target, _ fleet: Fleet) async -> Look {

@@ -74,7 +74,7 @@ public struct DriftCheck: Sendable {
             try await remember(looks, fleet, catalog)
             let judged = looks.map { judge($0, files[$0.target.kind] ?? [], fleet) }
             let truths = try await truths(for: judged, catalog)
-            return await bounded(judged) { await complete($0, truths) }
+            return await judged.concurrently(atMost: parallel) { await complete($0, truths) }
         }
     }
 
@@ -161,27 +161,20 @@ public struct DriftCheck: Sendable {
     func connect(_ target: Target) async throws(PostgresError) -> PostgresConnection {
         try await .connect(target.settings.findingPrimary, deadline: .now + .seconds(5))
     }
+}
 
-    /// Runs `body` for each of `items`, ``parallel`` of them at a time, and answers in their order.
-    func bounded<Item: Sendable, Value: Sendable>(
-        _ items: [Item], _ body: @escaping @Sendable (Item) async -> Value
-    ) async -> [Value] {
-        await withTaskGroup(of: (Int, Value).self) { group in
-            var values: [Value?] = Array(repeating: nil, count: items.count)
-            var next = 0
-            while next < min(max(1, parallel), items.count) {
-                let index = next
-                group.addTask { (index, await body(items[index])) }
-                next += 1
-            }
-            while let (index, value) = await group.next() {
-                values[index] = value
-                guard next < items.count else { continue }
-                let following = next
-                group.addTask { (following, await body(items[following])) }
-                next += 1
-            }
-            return values.compactMap(\.self)
+extension Cluster {
+    /// What the shard called `name` looks like.
+    ///
+    /// - Throws: a refusal when there is none.
+    public func snapshot(ofShard name: String) async throws -> SchemaSnapshot {
+        let topology = try await topology()
+        guard let shard = topology.shard(named: name) else {
+            throw OperationError.refused(
+                "there is no shard '\(name)'", next: "shardctl shard list")
+        }
+        return try await withShard(shard, of: topology) {
+            try await .read($0, deadline: .now + Self.patience)
         }
     }
 }

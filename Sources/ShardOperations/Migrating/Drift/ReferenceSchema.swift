@@ -31,7 +31,7 @@ public struct ReferenceSchema: Sendable {
         let made = try await ScratchDatabase.run(beside: catalog, settings, deadline: deadline) {
             connection in
             _ = try await Migrator(kind: kind, migrations: migrations)
-                .up(connection, deadline: deadline)
+                .up(connection)
             return try await SchemaSnapshot.read(connection, deadline: deadline)
         }
         try await cache.store(made, key)

@@ -49,7 +49,8 @@ struct SchemaComparison {
             switch difference.object.kind {
             case .schema, .extension, .type, .sequence, .function, .table, .column: true
             case .defaultValue, .generated, .identity, .notNull, .sequenceOwner, .view, .constraint,
-                .index, .replicaIdentity, .options, .rowSecurity, .policy, .trigger, .rule,
+                .index, .replicaIdentity, .options, .registration, .rowSecurity, .policy, .trigger,
+                .rule,
                 .statistics, .eventTrigger, .owner, .grant:
                 false
             }
@@ -114,7 +115,8 @@ struct SchemaComparison {
             difference.remark = "What the extension has stored would be lost."
         case .type, .function, .defaultValue, .generated, .identity, .notNull, .sequenceOwner,
             .view,
-            .constraint, .index, .replicaIdentity, .options, .rowSecurity, .policy, .trigger, .rule,
+            .constraint, .index, .replicaIdentity, .options, .registration, .rowSecurity, .policy,
+            .trigger, .rule,
             .statistics, .eventTrigger, .owner, .grant:
             break
         }
@@ -198,7 +200,8 @@ struct SchemaComparison {
         case .trigger: return new.alteration.isEmpty
         case .view, .index, .policy, .rule, .statistics, .eventTrigger, .grant: return true
         case .schema, .extension, .sequence, .table, .column, .defaultValue, .generated, .identity,
-            .notNull, .sequenceOwner, .replicaIdentity, .options, .rowSecurity, .owner:
+            .notNull, .sequenceOwner, .replicaIdentity, .options, .registration, .rowSecurity,
+            .owner:
             return false
         }
     }
@@ -233,7 +236,8 @@ struct SchemaComparison {
         switch kind {
         case .column, .defaultValue, .generated, .identity, .notNull: true
         case .schema, .extension, .type, .sequence, .function, .table, .sequenceOwner, .view,
-            .constraint, .index, .replicaIdentity, .options, .rowSecurity, .policy, .trigger, .rule,
+            .constraint, .index, .replicaIdentity, .options, .registration, .rowSecurity, .policy,
+            .trigger, .rule,
             .statistics, .eventTrigger, .owner, .grant:
             false
         }

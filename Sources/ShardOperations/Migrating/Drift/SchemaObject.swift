@@ -14,6 +14,8 @@ public struct SchemaObject: Sendable, Codable, Hashable {
         case sequenceOwner = "sequence owner"
         case view, constraint, index
         case replicaIdentity = "replica identity"
+        /// That the table's rows move with their room.
+        case registration
         case options
         case rowSecurity = "row security"
         case policy, trigger, rule, statistics

@@ -46,7 +46,7 @@ enum SchemaQuery {
         """
 
     private static func union(withDetails: Bool) -> String {
-        (tables + relations + types + routines + rights)
+        (tables + relations + types + routines + rights + registrations)
             .map { $0.query(withDetails: withDetails) }.joined(separator: "\nunion all ")
     }
 

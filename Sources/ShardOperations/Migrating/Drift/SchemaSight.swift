@@ -41,13 +41,16 @@ struct SchemaSight: Sendable {
             hasSteps
             ? "array(select version::int8 from \(schema).migration_steps)" : "'{}'::int8[]"
         let identity = kind == .shard ? "(select cluster_id from shard.identity)" : "null::uuid"
+        let registered =
+            kind == .shard
+            ? "|| md5(array(select row(xmin, ctid) from shard.tables)::text)" : ""
         let number = kind == .shard ? "(select shard_id::int8 from shard.identity)" : "null::int8"
         let row = try await connection.pipeline(
             [
                 preparation,
                 Statement(
                     """
-                    select \(state), array_agg(m.version::int8), array_agg(m.title),
+                    select \(state) \(registered), array_agg(m.version::int8), array_agg(m.title),
                         array_agg(m.checksum), array_agg(m.applied_at), \(steps), \(identity),
                         \(number),
                         current_setting('server_version_num')::int8

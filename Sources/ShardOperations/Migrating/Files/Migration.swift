@@ -62,6 +62,15 @@ public struct MigrationScript: Sendable, Equatable {
     public var directives: MigrationDirectives
     public var statements: [SQLStatement]
 
+    public init(
+        file: String, directives: MigrationDirectives = MigrationDirectives(),
+        statements: [SQLStatement]
+    ) {
+        self.file = file
+        self.directives = directives
+        self.statements = statements
+    }
+
     /// - Throws: a refusal that names the file and the line.
     public init(file: String, sql: String) throws {
         self.file = file
