@@ -68,7 +68,7 @@ public struct FleetMigration: Sendable {
             ])
             let topology = try await cluster.topology(
                 catalog, deadline: .now + Cluster.patience)
-            let databases = try await survey(topology, files)
+            let databases = try await survey(topology, files, .up)
             let versions = files.shard.map(\.version).filter { $0 <= options.upTo ?? .max }
             let fleet = FleetRun(
                 migration: self, catalog: catalog, topology: topology, databases: databases,
@@ -89,7 +89,7 @@ public struct FleetMigration: Sendable {
         return try await alone { catalog in
             let topology = try await cluster.topology(
                 catalog, deadline: .now + Cluster.patience)
-            let databases = try await survey(topology, files)
+            let databases = try await survey(topology, files, .down)
             let last = Self.lastVersion(databases)
             guard last == version else {
                 throw OperationError.refused(
@@ -164,7 +164,7 @@ public struct FleetMigration: Sendable {
     /// - Throws: a refusal when a history and the files are not of one mind; a failure when more
     ///   shards are away than may fail.
     private func survey(
-        _ topology: Topology, _ files: FleetFiles
+        _ topology: Topology, _ files: FleetFiles, _ direction: MigrationDirection
     ) async throws -> [FleetSurvey.Database] {
         let databases = await FleetSurvey.shards(
             of: topology, cluster, files.shard, upTo: options.upTo)
@@ -180,7 +180,7 @@ public struct FleetMigration: Sendable {
         for database in databases where database.problem == nil {
             var plan = database.plan
             plan.obstacles.removeAll {
-                if case .halfwayDown = $0 { true } else { false }
+                if case .halfwayDown = $0 { direction == .down } else { false }
             }
             try plan.check(database: database.name)
         }

@@ -1,0 +1,197 @@
+"""`shardctl migrate up` that is killed anywhere, with files of both kinds, over eight shards."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from cluster import is_alive, wait_until
+from migrate_fleet import FINGERPRINT, INVALID, Fleet
+
+# Each statement leaves a trace that tells how often it ran.
+FILES = {
+    "_1001_notes": """\
+        create schema app;
+        create type app.mood as enum ('good', 'bad');
+        create table app.notes (
+            room_id text collate "C" not null, n int4 not null, mood app.mood default 'good',
+            "odd; name" text, primary key (room_id, n));
+        create table app.counters (name text primary key, n int4 not null default 0);
+        create table app.audit (what text not null);
+        copy app.counters (name) from stdin;
+        updates
+        doing
+        \\.
+        select shard.register_table('app.notes');
+        create function app.touch(t text) returns void language plpgsql as $body$
+        begin
+            -- A semicolon; and a 'quote.
+            update app.counters set n = n + 1 where name = t;
+        end
+        $body$;
+        insert into app.notes (room_id, n) select 'room-' || i % 10, i from generate_series(1, 200) i;
+        insert into app.audit values ('1001');
+        """.replace("        ", "").replace("    ", "  "),
+    "_1002_online": """\
+-- shardctl: transaction=off
+create index concurrently notes_by_n on app.notes using btree (n desc) where n > 3;
+alter type app.mood add value 'so-so' after 'good';
+alter table app.notes add constraint n_is_positive check (n > 0) not valid;
+alter table app.notes validate constraint n_is_positive;
+update app.counters set n = n + 1 where name = 'updates';
+create unique index concurrently "Notes; quoted" on app.notes (lower("odd; name"), n)
+    include (mood) with (fillfactor = 80);
+drop index concurrently app.notes_by_n;
+create index concurrently notes_by_n on app.notes (n, room_id);
+vacuum app.notes;
+insert into app.audit values ('1002');
+""",
+    "_1003_loops": """\
+-- shardctl: transaction=off repeatable=on
+do $$
+begin
+    for i in 1 .. 3 loop
+        update app.notes set mood = 'bad' where n % 3 = i - 1;
+        commit;
+    end loop;
+end
+$$;
+insert into app.audit values ('1003');
+""",
+    "_1004_end": """\
+alter table app.notes add column size int4 not null default 7;
+select app.touch('doing');
+insert into app.audit values ('1004');
+""",
+}
+COUNTS = {1001: 9, 1002: 10, 1003: 2, 1004: 3}
+PLACES = [
+    (version, str(number)) for version, count in COUNTS.items() for number in range(1, count + 1)
+] + [(version, "applied") for version in COUNTS]
+TRACES = """
+select (select string_agg(what, ' ' order by what) from app.audit),
+    (select string_agg(name || '=' || n, ' ' order by name) from app.counters),
+    (select count(*) || ' ' || sum(n) || ' ' || count(distinct size) from app.notes),
+    (select string_agg(version::text, ' ' order by version) from shard.migrations
+     where version > 1000),
+    (select count(*) from shard.migration_steps),
+    (""" + INVALID + "), (" + FINGERPRINT + ")"
+EXPECTED = [
+    "1001 1002 1003 1004", "doing=1 updates=1", "200 20100 1", "1001 1002 1003 1004", "0", "0"]
+
+
+@pytest.fixture(scope="module")
+def fleet():
+    fleet = Fleet()
+    try:
+        fleet.start().write(**FILES)
+        yield fleet
+    finally:
+        fleet.stop()
+
+
+@pytest.fixture(scope="module")
+def finished(fleet):
+    """The traces and fingerprints of all shards after a run that nobody stopped."""
+    fleet.must("migrate", "up")
+    traces = fleet.everywhere(TRACES)
+    [*first, fingerprint] = traces["s1"][0]
+    assert first == EXPECTED
+    assert traces == {name: [[*EXPECTED, fingerprint]] for name in fleet.shards}
+    return {name: [[*EXPECTED, fingerprint]] for name in fleet.shards}
+
+
+def finish(fleet, finished):
+    """One command finishes, and everything was done once."""
+    is_begun = fleet.value(
+        "catalog", "select count(*) from catalog.migration_runs where state = 'open'") == "1"
+    answer = fleet.run("migrate", "up", *(["--resume"] if is_begun else []), "--json")
+    assert answer.code == 0, answer
+    assert fleet.everywhere(TRACES) == finished
+    journal = fleet.sql(
+        "catalog",
+        "select distinct r.state, s.state from catalog.migration_runs r "
+        "join catalog.migration_run_shards s on s.run_id = r.id")
+    assert journal == [["done", "done"]]
+    _, code = fleet.status()
+    assert code == 0
+
+
+@pytest.mark.parametrize("shard", ["s1", "s5"])
+@pytest.mark.parametrize("version", list(COUNTS))
+def test_killed_before_each_statement_one_command_finishes(fleet, finished, version, shard):
+    for place in [one for number, one in PLACES if number == version]:
+        fleet.reset()
+
+        killed = fleet.run("migrate", "up", die_at=f"{shard} {version} {place}")
+
+        assert killed.code == -signal.SIGKILL, f"{place}: {killed}"
+        finish(fleet, finished)
+
+
+def test_killed_at_random_instants_one_command_finishes(fleet, finished):
+    seed = int(os.environ.get("SEED", time.time()))
+    print(f"SEED={seed}")
+    chance = random.Random(seed)
+    fleet.reset()
+    start = time.monotonic()
+    assert fleet.run("migrate", "up").code == 0
+    whole = time.monotonic() - start
+    kills = 0
+    while kills < 20:
+        fleet.reset()
+        moment = chance.uniform(0.05, whole)
+
+        program = fleet.start_program("migrate", "up")
+        time.sleep(moment)
+        program.kill()
+        program.communicate()
+
+        kills += program.returncode == -signal.SIGKILL
+        finish(fleet, finished)
+
+
+def test_killed_again_and_again_it_still_ends(fleet, finished):
+    fleet.reset()
+    for version, place in PLACES:
+        fleet.run("migrate", "up", die_at=f"s4 {version} {place}")
+
+    finish(fleet, finished)
+
+
+def test_killed_while_an_index_waits_the_next_command_leaves_no_invalid_one(fleet, finished):
+    fleet.reset()
+    fleet.run("migrate", "up", die_at="s3 1002 1")
+    with fleet.session("s3") as reader:
+        # It has no lock on the table: only its snapshot is old.
+        reader.run("begin isolation level repeatable read; select 1")
+        program = fleet.start_program("migrate", "up", "--resume")
+        wait_until(
+            lambda: fleet.value("s3", INVALID) == "1", 20, "the index is there, but not valid")
+        program.kill()
+        program.communicate()
+        assert fleet.value("s3", INVALID) == "1"
+        next_one = fleet.start_program("migrate", "up", "--resume")
+        time.sleep(0.5)
+        assert next_one.poll() is None
+        reader.run("commit")
+
+    out, err = next_one.communicate(timeout=60)
+
+    assert next_one.returncode == 0, out + err
+    assert fleet.everywhere(TRACES) == finished
+
+
+def test_sixteen_at_once_take_turns_and_one_applies(fleet, finished):
+    fleet.reset()
+    begin = len(fleet.log.read_text())
+
+    programs = [fleet.start_program("migrate", "up") for _ in range(16)]
+    answers = [program.communicate(timeout=120) for program in programs]
+
+    assert [program.returncode for program in programs] == [0] * 16, answers
+    assert sum("applied in" in out for out, _ in answers) == 1
+    assert fleet.everywhere(TRACES) == finished
+    assert "deadlock" not in fleet.log.read_text()[begin:]
