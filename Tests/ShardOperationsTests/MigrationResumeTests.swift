@@ -20,7 +20,7 @@ import Testing
     private static let equals: [(file: String, index: String)] = [
         ("i on t (a)", "index i on public.t using btree (a asc nulls last)"),
         ("i on public.t (a desc, b)", "index i on t (a desc nulls first, b)"),
-        ("i on t ((a + d))", "index i on t using btree ((d + a - 0 - d + d))"),
+        ("i on t ((a + d))", "index i on public.t using btree ((a+d))"),
         ("i on t (lower(b))", "index i on t (pg_catalog.lower(b))"),
         ("i on t (a) where b is not null", "index i on t (a) where (b IS NOT NULL)"),
         ("i on t (a) where d in (1, 2)", "index i on t (a) where d = any (array[1, 2])"),
@@ -41,8 +41,7 @@ import Testing
     @Test func `an index that is there is recognised however it was written`() async throws {
         let stage = try await MigrationStage.start()
         try await stage.run(Self.tables)
-        // The third is none: it says that expressions are compared.
-        for (number, pair) in Self.equals.enumerated() where number != 2 {
+        for pair in Self.equals {
             for unique in ["", "unique "] where !pair.file.contains("gin") || unique.isEmpty {
                 let script = "\(Self.off)create \(unique)index concurrently \(pair.file);"
                 let name = pair.file.contains("I; x") ? "\"Odd; schema\".\"I; x\"" : "i"
@@ -144,7 +143,9 @@ import Testing
         try await stage.run(Self.tables)
         let script = "\(Self.off)create unique index concurrently \"I x\" on t (a) where a > 0;"
         try await stage.killed(in: script)
-        if found != .nothing { try await stage.run("create unique index \"I x\" on t (a) where a > 0") }
+        if found != .nothing {
+            try await stage.run("create unique index \"I x\" on t (a) where a > 0")
+        }
         if found == .invalid { try await invalidate("\"I x\"", stage) }
         let before = try await stage.file("\"I x\"")
 
@@ -153,9 +154,11 @@ import Testing
         let after = try await stage.file("\"I x\"")
         #expect(after != nil)
         #expect((after == before) == (found == .complete))
-        #expect(stage.mends == (found == .invalid ? ["drop index concurrently public.\"I x\""] : []))
         #expect(
-            try await stage.value("select count(*)::text from pg_index where not indisvalid") == "0")
+            stage.mends == (found == .invalid ? ["drop index concurrently public.\"I x\""] : []))
+        #expect(
+            try await stage.value("select count(*)::text from pg_index where not indisvalid") == "0"
+        )
         #expect(try await stage.value("select count(*)::text from shard.migration_steps") == "0")
     }
 
@@ -237,8 +240,9 @@ import Testing
                 "alter table p detach partition \"p 1\" concurrently",
                 deadline: .now + .seconds(20))
         }
-        #expect(try await stage.value("select bool_and(inhdetachpending)::text from pg_inherits")
-            == "true")
+        #expect(
+            try await stage.value("select bool_and(inhdetachpending)::text from pg_inherits")
+                == "true")
         try await reader.script("commit", deadline: .now + .seconds(20))
     }
 

@@ -91,14 +91,13 @@ import Testing
     @Test func `a commit whose answer was lost is not called rolled back`() async throws {
         let (stage, holder) = try await stage()
         defer { holder.close() }
-        let proxy = try FaultProxy(to: stage.server.port)
-        proxy.start()
+        let proxy = try FaultProxy(to: stage.server.port).start()
         defer { proxy.stop() }
         let connection = try await MigrationStage.connect(
             "host=127.0.0.1 port=\(proxy.port) user=postgres dbname=postgres")
         defer { connection.close() }
         let migrator = try stage.migrator([("insert into t values (2);", nil)])
-        proxy.cutOnce(.beforeAnswer, onMessageWith: "; commit")
+        proxy.cutNext(.beforeAnswer, marker: "; commit")
 
         let failure = await #expect(throws: OperationError.self) {
             try await migrator.up(connection)

@@ -104,7 +104,8 @@ final class MigrationStage: Sendable {
 
     /// As if file 2 had never been applied.
     func forget() async throws {
-        try await run("delete from shard.migrations where version > 1; delete from shard.migration_steps")
+        try await run(
+            "delete from shard.migrations where version > 1; delete from shard.migration_steps")
     }
 
     func run(_ sql: String) async throws {

@@ -134,6 +134,10 @@ public struct FleetMigration: Sendable {
         -> Value
     {
         try await cluster.withCatalog { catalog in
+            // First: a lock that a pooler's session keeps would be held for ever.
+            try await cluster.withCatalog { other in
+                try await PoolerCheck(one: catalog, other: other).run(database: "catalog")
+            }
             let lock = MigrationLock(
                 connection: catalog, key: MoveJournal.migrationLock, limits: options.limits)
             let tell = tell
