@@ -41,6 +41,26 @@ import Testing
         #expect(stage.beginnings == 2)
     }
 
+    @Test func `no wait is counted twice`() async throws {
+        let (stage, holder) = try await stage()
+        defer { holder.close() }
+        try await holder.script("begin; lock table t in access share mode", deadline: soon)
+        var migrator = try stage.migrator([
+            ("-- shardctl: lock_timeout=1s\nalter table t add column b int4;", nil)
+        ])
+        migrator.limits.patience = .milliseconds(2_700)
+        migrator.limits.firstPause = .milliseconds(1)
+        let attempts = Atomic(0)
+
+        await #expect(throws: OperationError.self) {
+            try await migrator.up(stage.connection) { event in
+                if case .begins = event.what { attempts.add(1, ordering: .relaxed) }
+            }
+        }
+
+        #expect(attempts.load(ordering: .relaxed) == 3)
+    }
+
     @Test func `a migration goes on when the connection that watches is cut`() async throws {
         let (stage, holder) = try await stage()
         defer { holder.close() }

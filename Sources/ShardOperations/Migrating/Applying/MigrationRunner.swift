@@ -110,8 +110,9 @@ struct MigrationRunner: Sendable {
                 }
             }
             tell(.triesAgain(job.migration, pause: pause))
-            try await rest(pause)
-            waited += .now - start
+            let failed = ContinuousClock.now
+            try await rest(pause, atMost: limits.patience - waited)
+            waited += .now - failed
             pause = min(pause * 2, limits.longestPause)
         }
     }
@@ -168,10 +169,11 @@ struct MigrationRunner: Sendable {
     }
 
     /// When those who stood in the way are through; or after `pause`, when nobody knows who did.
-    private func rest(_ pause: Duration) async throws {
+    private func rest(_ pause: Duration, atMost limit: Duration) async throws {
+        let pause = min(pause, limit)
         guard let watch, !watch.blockers.isEmpty else { return try await Task.sleep(for: pause) }
         do {
-            try await watch.waitForBlockers(until: .now + limits.longestPause)
+            try await watch.waitForBlockers(until: .now + min(limits.longestPause, limit))
         } catch is PostgresError {
             // The connection that watches is gone, the one that works is not.
             try await Task.sleep(for: pause)
@@ -211,8 +213,9 @@ struct MigrationRunner: Sendable {
                 }
             }
             tell(.triesAgain(job.migration, pause: limits.firstPause))
-            try await rest(limits.firstPause)
-            waited += .now - start
+            let failed = ContinuousClock.now
+            try await rest(limits.firstPause, atMost: limits.patience - waited)
+            waited += .now - failed
             isBegun = true
         }
     }
