@@ -80,12 +80,7 @@ class Fleet:
         subprocess.run(
             [*AS_POSTGRES, BINARIES / "initdb", "-D", data, "-U", "postgres", "-A", "trust",
              "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"], check=True, capture_output=True)
-        options = [word for one in SETTINGS for word in ("-c", one)]
-        with open(self.log, "ab") as log:
-            self.server = subprocess.Popen(
-                [*AS_POSTGRES, BINARIES / "postgres", "-D", data, "-p", str(self.port), *options],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        wait_until(self.answers, 30, "the server answers")
+        self.launch()
         for name in self.databases:
             self.sql("postgres", f"create database {name}")
         self.must("init")
@@ -93,6 +88,21 @@ class Fleet:
             self.must("shard", "add", name, "--endpoint", self.endpoint(name))
         self.untouched = self.fingerprints()
         return self
+
+    def launch(self):
+        options = [word for one in SETTINGS for word in ("-c", one)]
+        with open(self.log, "ab") as log:
+            self.server = subprocess.Popen(
+                [*AS_POSTGRES, BINARIES / "postgres", "-D", self.folder / "data",
+                 "-p", str(self.port), *options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_until(self.answers, 30, "the server answers")
+
+    def crash(self):
+        """All databases end at once, and come back."""
+        self.server.send_signal(signal.SIGQUIT)
+        self.server.wait(20)
+        self.launch()
 
     def answers(self):
         ready = [BINARIES / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]

@@ -3,7 +3,7 @@
 import pytest
 
 from cluster import wait_until
-from migrate_fleet import INVALID, Fleet
+from migrate_fleet import INVALID
 
 TABLE = """\
 create schema app;
@@ -12,21 +12,12 @@ create table app.notes (n int4 not null);
 ROW = "insert into app.notes values (1);\n"
 
 
-@pytest.fixture(scope="module")
-def servers():
-    fleet = Fleet()
-    try:
-        yield fleet.start()
-    finally:
-        fleet.stop()
-
-
 @pytest.fixture
-def fleet(servers):
+def fleet(shard_fleet):
     """The fleet with nothing but this project's own files."""
-    servers.reset()
-    servers.write()
-    return servers
+    shard_fleet.reset()
+    shard_fleet.write()
+    return shard_fleet
 
 
 def count(fleet, table="app.notes"):
@@ -86,6 +77,34 @@ def test_a_file_that_fails_on_one_shard_is_finished_by_one_command(fleet, allowe
     assert count(fleet) == {name: 2 for name in fleet.shards}
     assert len(set(fleet.fingerprints().values())) == 1
     assert set(fleet.states().values()) == {"current"}
+
+
+def test_a_unique_index_that_fails_on_one_shard_leaves_nothing_and_is_finished_later(fleet):
+    files = {"_1001_table": TABLE, "_1002_row": ROW}
+    fleet.write(**files)
+    fleet.must("migrate", "up")
+    fleet.sql("s4", ROW)
+    fleet.write(**files, _1003_key="""\
+-- shardctl: transaction=off
+alter table app.notes add column more int4;
+create unique index concurrently one_row on app.notes (n);
+insert into app.notes values (2);
+""")
+
+    answer = fleet.run("migrate", "up", "--max-failures", "1", "--json")
+
+    assert answer.code == 1, answer
+    assert "what came before it in the file is done" in answer.all
+    assert fleet.everywhere(INVALID) == {name: [["0"]] for name in fleet.shards}
+    found, _ = fleet.status()
+    assert found["s4"]["state"] == "half-way" and found["s4"]["obstacles"] == []
+    assert found["s4"]["steps"] == [
+        {"version": 1003, "step": 1, "direction": "up", "done": True}]
+    fleet.sql("s4", "delete from app.notes where ctid = (select min(ctid) from app.notes)")
+    finished = fleet.run("migrate", "up", "--resume", "--json")
+    assert finished.code == 0, finished
+    assert count(fleet) == {name: 2 for name in fleet.shards}
+    assert len(set(fleet.fingerprints().values())) == 1
 
 
 def test_what_was_applied_before_a_failure_is_said(fleet):

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from cluster import is_alive, wait_until
-from migrate_fleet import FINGERPRINT, INVALID, Fleet
+from migrate_fleet import FINGERPRINT, INVALID
 
 # Each statement leaves a trace that tells how often it ran.
 FILES = {
@@ -83,13 +83,10 @@ EXPECTED = [
 
 
 @pytest.fixture(scope="module")
-def fleet():
-    fleet = Fleet()
-    try:
-        fleet.start().write(**FILES)
-        yield fleet
-    finally:
-        fleet.stop()
+def fleet(shard_fleet):
+    shard_fleet.reset()
+    shard_fleet.write(**FILES)
+    return shard_fleet
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +179,54 @@ def test_killed_while_an_index_waits_the_next_command_leaves_no_invalid_one(flee
 
     assert next_one.returncode == 0, out + err
     assert fleet.everywhere(TRACES) == finished
+
+
+def begin_and_wait(fleet, reader, place="s3 1002 1"):
+    """A run whose index waits for `reader`, on a shard that is not the canary."""
+    fleet.reset()
+    fleet.run("migrate", "up", die_at=place)
+    reader.run("begin isolation level repeatable read; select 1")
+    program = fleet.start_program("migrate", "up", "--resume")
+    wait_until(lambda: fleet.value("s3", INVALID) == "1", 20, "the index waits")
+    return program
+
+
+def test_after_ctrl_c_one_command_finishes(fleet, finished):
+    with fleet.session("s3") as reader:
+        program = begin_and_wait(fleet, reader)
+        program.send_signal(signal.SIGINT)
+        _, err = program.communicate(timeout=10)
+    assert program.returncode == 130
+    assert "next: shardctl migrate up --resume" in err
+
+    finish(fleet, finished)
+
+
+def test_a_catalog_that_cuts_its_connections_stops_a_run_that_can_be_resumed(fleet, finished):
+    with fleet.session("s3") as reader:
+        program = begin_and_wait(fleet, reader)
+        fleet.sql(
+            "postgres", "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where datname = 'catalog'")
+        reader.run("commit")
+        out, err = program.communicate(timeout=60)
+    assert program.returncode == 1, out + err
+    assert "next: " in err
+
+    finish(fleet, finished)
+
+
+def test_a_server_that_crashes_in_the_middle_leaves_nothing_half_done(fleet, finished):
+    reader = fleet.session("s3")
+    program = begin_and_wait(fleet, reader)
+    fleet.crash()
+    out, err = program.communicate(timeout=60)
+    reader.process.kill()
+    reader.process.wait()
+    assert program.returncode == 1, out + err
+    assert fleet.value("s3", INVALID) == "1"
+
+    finish(fleet, finished)
 
 
 def test_sixteen_at_once_take_turns_and_one_applies(fleet, finished):

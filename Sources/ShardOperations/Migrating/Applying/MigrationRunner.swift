@@ -283,8 +283,8 @@ struct MigrationRunner: Sendable {
     ) async throws(PostgresError) {
         guard connection.isUsable, error.sqlState != nil else { return }
         // Whoever was waited for in vain may stand in the way of this, too.
-        try await write(
-            "set lock_timeout = \(limits.longestPause.milliseconds); set statement_timeout = 0")
+        let limit = min(limits.longestPause, limits.patience).milliseconds
+        try await write("set lock_timeout = \(limit); set statement_timeout = 0")
         switch step {
         case .makesIndex, .rebuilds:
             let inspection = StepInspection(
