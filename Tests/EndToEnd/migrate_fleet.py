@@ -162,6 +162,8 @@ class Fleet:
 
     def write(self, **files):
         """Exactly these application files: `_1001_title="sql"`, `_1001_title_down="sql"`."""
+        for path in (self.migrations / "catalog").glob("[!0]*.sql"):
+            path.unlink()
         folder = self.migrations / "shard"
         for path in folder.glob("[!0]*.sql"):
             path.unlink()
@@ -174,6 +176,12 @@ class Fleet:
                 (folder / f"{title}.down.sql").write_text("")
         self.must("migrate", "new", "--refresh")
 
+    def write_for_catalog(self, title, text):
+        """One more file, of the catalog; the next ``write`` removes it."""
+        for direction, sql in (("up", text), ("down", "")):
+            (self.migrations / "catalog" / f"{title}.{direction}.sql").write_text(sql)
+        self.must("migrate", "new", "--refresh")
+
     def reset(self):
         """All shards as if no application file had ever been applied."""
         found = self.everywhere("""
@@ -182,7 +190,11 @@ class Fleet:
             delete from shard.tables where table_name like 'app.%';
             delete from shard.migrations where version > 1000;
             delete from shard.migration_steps;""" + FINGERPRINT)
-        self.sql("catalog", "delete from catalog.migration_runs")
+        self.sql("catalog", """
+            delete from catalog.migration_runs;
+            delete from catalog.migrations where version > 1000;
+            set client_min_messages = warning;
+            drop schema if exists app cascade""")
         assert {name: rows[-1][0] for name, rows in found.items()} == self.untouched
 
     # The program

@@ -356,6 +356,42 @@ def test_a_shard_that_is_away_is_named_and_can_be_left_for_later(fleet, away):
     assert count(fleet) == {name: 0 for name in fleet.shards}
 
 
+def test_the_catalog_stays_as_it_is_when_nothing_can_begin_at_the_shards(fleet):
+    fleet.write(_1001_table=TABLE)
+    fleet.write_for_catalog("1001_table", TABLE)
+    fleet.sql("s5", "insert into shard.migrations values (1001, 'table', 'other', now(), 0)")
+
+    answers = {"history": fleet.run("migrate", "up", "--json")}
+    fleet.sql("s5", "delete from shard.migrations where version = 1001")
+    fleet.sql("postgres", "alter database s5 rename to elsewhere")
+    try:
+        answers["away"] = fleet.run("migrate", "up", "--json")
+        answers["canary"] = fleet.run("migrate", "up", "--canary", "s9", "--json")
+    finally:
+        fleet.sql("postgres", "alter database elsewhere rename to s5")
+    table = fleet.value("catalog", "select to_regclass('app.notes')")
+
+    assert [answer.code for answer in answers.values()] == [2, 1, 1], answers
+    assert "nothing was begun" in answers["away"].all
+    assert table == ""
+    fleet.must("migrate", "up")
+    assert fleet.value("catalog", "select to_regclass('app.notes')") == "app.notes"
+
+
+def test_an_empty_database_is_no_catalog(fleet):
+    fleet.sql("postgres", "create database empty")
+    try:
+        answer = fleet.run(
+            "migrate", "up", "--catalog", f"{fleet.endpoint('empty')} user=postgres", "--json")
+        schemas = fleet.sql(
+            "empty", "select nspname from pg_namespace where nspname in ('catalog', 'shard')")
+    finally:
+        fleet.sql("postgres", "drop database empty")
+
+    assert answer.code in (1, 2) and "shardctl init" in answer.all, answer
+    assert schemas == []
+
+
 # Files and words that are not in order
 
 

@@ -112,6 +112,21 @@ import Testing
         }
     }
 
+    @Test func `an index without a name is refused before anything of its file is done`()
+        async throws
+    {
+        let stage = try await MigrationStage.start()
+
+        let failure = await #expect(throws: OperationError.self) {
+            try await stage.up(
+                "\(Self.off)create table made (a int4);\ncreate index concurrently on made (a);")
+        }
+
+        #expect(failure?.kind == .refused)
+        #expect(failure?.next == "give it a name")
+        #expect(try await stage.value("select to_regclass('made')::text") == nil)
+    }
+
     /// Somebody else's may be in the making, or have been stopped.
     @Test func `an invalid index of another kind is refused and stays`() async throws {
         let stage = try await MigrationStage.start()

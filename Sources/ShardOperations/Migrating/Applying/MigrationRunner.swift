@@ -74,6 +74,12 @@ struct MigrationRunner: Sendable {
                     script, statement, "the runner begins and ends transactions, not the file",
                     next: "take the statement out")
             }
+            if case .makesIndex(let index) = step, index.name == nil {
+                throw refused(
+                    script, statement,
+                    "an index that is made concurrently needs a name, so that it can be found again",
+                    next: "give it a name")
+            }
             if script.directives.isTransactional, step.needsNoTransaction {
                 throw refused(
                     script, statement, "this statement cannot run in a transaction",

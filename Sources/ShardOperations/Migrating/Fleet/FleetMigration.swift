@@ -60,15 +60,16 @@ public struct FleetMigration: Sendable {
         let files = try FleetFiles(cluster)
         try checkTarget(files)
         return try await alone { catalog in
+            // Before the catalog changes: what cannot begin at the shards does not begin at all.
+            let topology = try await cluster.topology(
+                catalog, deadline: .now + Cluster.patience)
+            let databases = try await survey(topology, files, .up)
             let catalogVersions = try await migrateCatalog(catalog, files)
             var result = Result(databases: [
                 Outcome(
                     database: "catalog", state: catalogVersions.isEmpty ? .current : .done,
                     versions: catalogVersions)
             ])
-            let topology = try await cluster.topology(
-                catalog, deadline: .now + Cluster.patience)
-            let databases = try await survey(topology, files, .up)
             let versions = files.shard.map(\.version).filter { $0 <= options.upTo ?? .max }
             let fleet = FleetRun(
                 migration: self, catalog: catalog, topology: topology, databases: databases,
