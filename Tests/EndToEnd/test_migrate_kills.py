@@ -181,6 +181,44 @@ def test_killed_while_an_index_waits_the_next_command_leaves_no_invalid_one(flee
     assert fleet.everywhere(TRACES) == finished
 
 
+@pytest.mark.parametrize("version,step", [(1002, 6), (1002, 7), (1003, 1)])
+def test_killed_after_a_statement_before_it_is_written_down(fleet, finished, version, step):
+    fleet.reset()
+    fleet.sql("s3", f"""
+        create function shard.pause() returns trigger language plpgsql as $$
+        begin perform pg_sleep(60); return new; end $$;
+        create trigger pause before update on shard.migration_steps for each row
+            when (new.version = {version} and new.step = {step} and new.state = 'done')
+            execute function shard.pause()""")
+    program = fleet.start_program("migrate", "up")
+    wait_until(
+        lambda: fleet.value(
+            "s3", "select count(*) from pg_stat_activity where wait_event = 'PgSleep'") == "1",
+        30, "the statement is done")
+    program.kill()
+    program.communicate()
+    # The server notices that nobody waits for the answer, and gives the row free.
+    fleet.sql("s3", "drop function shard.pause cascade")
+    state = fleet.value(
+        "s3", f"select state from shard.migration_steps where version = {version} and step = {step}")
+    assert state == "started"
+
+    # What may be repeated is, and shows in nothing; the others are not.
+    finish(fleet, finished)
+
+
+def test_whoever_waits_takes_over_when_the_runner_is_killed(fleet, finished):
+    fleet.reset()
+    first = fleet.start_program("migrate", "up", die_at="s4 1002 6")
+    second = fleet.start_program("migrate", "up")
+
+    first.communicate(timeout=60)
+    out, err = second.communicate(timeout=60)
+
+    assert second.returncode == 0, out + err
+    finish(fleet, finished)
+
+
 def begin_and_wait(fleet, reader, place="s3 1002 1"):
     """A run whose index waits for `reader`, on a shard that is not the canary."""
     fleet.reset()
