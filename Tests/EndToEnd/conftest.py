@@ -6,6 +6,7 @@ import pytest_asyncio
 
 from chat_client import Socket
 from cluster import Cluster
+from migrate_fleet import Fleet
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +22,16 @@ def cluster():
 def servers(cluster):
     """Two servers of one cluster."""
     return [cluster.chatd("chatd-a"), cluster.chatd("chatd-b")]
+
+
+@pytest.fixture(scope="session")
+def shard_fleet():
+    """Eight shards on one server, for migrations."""
+    fleet = Fleet()
+    try:
+        yield fleet.start()
+    finally:
+        fleet.stop()
 
 
 @pytest.fixture

@@ -248,7 +248,7 @@ extension PostgresServer {
     }
 }
 
-private let asPostgres =
+let asPostgres =
     getuid() == 0 ? "setpriv --reuid=postgres --regid=postgres --init-groups" : ""
 
 /// PostgreSQL refuses root, so everything that runs it changes to the user `postgres` then.

@@ -19,6 +19,7 @@ final class LockWatch: Sendable {
     private let watched: Int
     private let limits: MigrationLimits
     private let last = Mutex<[Blocker]>([])
+    private let gaveUp = Mutex(false)
 
     init(observer: PostgresConnection, watched: Int, limits: MigrationLimits) {
         self.observer = observer
@@ -29,12 +30,16 @@ final class LockWatch: Sendable {
     /// Who stood in the way when it was looked last.
     var blockers: [Blocker] { last.withLock { $0 } }
 
+    /// Whether what ran last was cancelled, because it had waited for too long.
+    var hasGivenUp: Bool { gaveUp.withLock { $0 } }
+
     /// Looks again and again until it is cancelled. Whoever has waited for longer than `patience` is
     /// cancelled at the server.
     func run(
         patience: Duration, _ tell: @Sendable (Blocker) -> Void
     ) async throws {
         last.withLock { $0 = [] }
+        gaveUp.withLock { $0 = false }
         try await Task.sleep(for: limits.look)
         var waitingSince: ContinuousClock.Instant?
         while true {
@@ -45,6 +50,7 @@ final class LockWatch: Sendable {
                 let since = waitingSince ?? .now
                 waitingSince = since
                 if .now - since > patience {
+                    gaveUp.withLock { $0 = true }
                     _ = try await observer.query(
                         "select pg_cancel_backend($1::int8::int4)", [watched],
                         deadline: .now + Cluster.patience)

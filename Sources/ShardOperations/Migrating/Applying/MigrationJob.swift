@@ -5,6 +5,8 @@ struct StatementFailure: Error {
     /// From 0.
     var number: Int
     var error: PostgresError
+    /// The runner itself ended it, because it had waited for others for too long.
+    var wasGivenUp = false
 
     /// The lock was not free in time, or two waited for each other: nothing has happened.
     var isAboutLocks: Bool { ["55P03", "40P01"].contains(error.sqlState) }
@@ -99,9 +101,14 @@ struct MigrationJob: Sendable {
                     + "\(step) --done, or --again")
         }
         let rest =
-            script.directives.isTransactional
-            ? "the file was rolled back" : "what came before it in the file is done"
-        if failure.isAboutLocks {
+            if case .connectionLost(_, mayHaveRun: true) = failure.error {
+                "whether it was committed, the next call finds out"
+            } else if script.directives.isTransactional {
+                "the file was rolled back"
+            } else {
+                "what came before it in the file is done"
+            }
+        if failure.isAboutLocks || failure.wasGivenUp {
             let who = blocker.map { ", held by \($0)" } ?? ""
             return .failed(
                 "\(place): no lock within \(waited.formatted)\(who); \(rest)",

@@ -6,6 +6,10 @@ import Postgres
 /// The statements of others are written down one by one: before, that they begin, unless they commit
 /// together with that they are done. A runner may be stopped anywhere, and the next one goes on.
 struct MigrationRunner: Sendable {
+    /// Until the end of a transaction: a file may have chosen the owner of what it makes by SET ROLE,
+    /// who has no business in the history.
+    private static let asRunner = "set local role to default; "
+
     let kind: SchemaKind
     let database: String
     let connection: PostgresConnection
@@ -41,7 +45,17 @@ struct MigrationRunner: Sendable {
         } else {
             for number in script.statements.indices {
                 let known = steps.first { $0.direction == direction && $0.number == number + 1 }
-                guard known?.isDone != true else { continue }
+                let statement = script.statements[number]
+                if let known, known.statement != statement.checksum {
+                    throw refused(
+                        script, statement,
+                        "\(database): the file was edited after this statement had begun",
+                        next: "restore the file")
+                }
+                guard known?.isDone != true else {
+                    try await repeatSetting(job, number)
+                    continue
+                }
                 try await step(job, number, isBegun: known != nil)
             }
             try await finish(job)
@@ -59,6 +73,12 @@ struct MigrationRunner: Sendable {
                 throw refused(
                     script, statement, "the runner begins and ends transactions, not the file",
                     next: "take the statement out")
+            }
+            if case .makesIndex(let index) = step, index.name == nil {
+                throw refused(
+                    script, statement,
+                    "an index that is made concurrently needs a name, so that it can be found again",
+                    next: "give it a name")
             }
             if script.directives.isTransactional, step.needsNoTransaction {
                 throw refused(
@@ -96,8 +116,9 @@ struct MigrationRunner: Sendable {
                 }
             }
             tell(.triesAgain(job.migration, pause: pause))
-            try await rest(pause)
-            waited += .now - start
+            let failed = ContinuousClock.now
+            try await rest(pause, atMost: limits.patience - waited)
+            waited += .now - failed
             pause = min(pause * 2, limits.longestPause)
         }
     }
@@ -120,7 +141,7 @@ struct MigrationRunner: Sendable {
                 }
             }
             try await connection.script(
-                finishing + "; commit", deadline: .now + Cluster.patience)
+                Self.asRunner + finishing + "; commit", deadline: .now + Cluster.patience)
         } catch {
             if connection.isUsable, connection.isInTransaction { await rollBack() }
             throw StatementFailure(number: current, error: error)
@@ -154,12 +175,28 @@ struct MigrationRunner: Sendable {
     }
 
     /// When those who stood in the way are through; or after `pause`, when nobody knows who did.
-    private func rest(_ pause: Duration) async throws {
+    private func rest(_ pause: Duration, atMost limit: Duration) async throws {
+        let pause = min(pause, limit)
         guard let watch, !watch.blockers.isEmpty else { return try await Task.sleep(for: pause) }
-        try await watch.waitForBlockers(until: .now + limits.longestPause)
+        do {
+            try await watch.waitForBlockers(until: .now + min(limits.longestPause, limit))
+        } catch is PostgresError {
+            // The connection that watches is gone, the one that works is not.
+            try await Task.sleep(for: pause)
+        }
     }
 
     // MARK: - One by one
+
+    /// A SET holds for what comes after it in its file, also where the runner was stopped in between.
+    private func repeatSetting(_ job: MigrationJob, _ number: Int) async throws {
+        guard MigrationStep.setsSession(job.script.statements[number]) else { return }
+        do throws(PostgresError) {
+            try await write(job.script.statements[number].text)
+        } catch {
+            throw failure(job, StatementFailure(number: number, error: error), .zero)
+        }
+    }
 
     private func step(_ job: MigrationJob, _ number: Int, isBegun: Bool) async throws {
         let statement = job.script.statements[number]
@@ -182,8 +219,9 @@ struct MigrationRunner: Sendable {
                 }
             }
             tell(.triesAgain(job.migration, pause: limits.firstPause))
-            try await rest(limits.firstPause)
-            waited += .now - start
+            let failed = ContinuousClock.now
+            try await rest(limits.firstPause, atMost: limits.patience - waited)
+            waited += .now - failed
             isBegun = true
         }
     }
@@ -194,13 +232,13 @@ struct MigrationRunner: Sendable {
     ) async throws(StatementFailure) {
         do throws(PostgresError) {
             guard try await isWanted(job, number, step, isBegun: isBegun) else {
-                return try await write(job.stepChange(number, isDone: true))
+                return try await write(Self.asRunner + job.stepChange(number, isDone: true))
             }
             let timeouts = job.timeouts(limits, isPolite: step.waitsPolitely)
             try await write(
                 "set lock_timeout = \(timeouts.lock); "
                     + "set statement_timeout = \(timeouts.statement); "
-                    + job.stepChange(number, isDone: false))
+                    + Self.asRunner + job.stepChange(number, isDone: false))
             do throws(PostgresError) {
                 try await watched(job) { () async throws(PostgresError) in
                     try await run(job.script.statements[number])
@@ -209,7 +247,7 @@ struct MigrationRunner: Sendable {
                 try await clear(job, number, step, after: error)
                 throw error
             }
-            try await write(job.stepChange(number, isDone: true))
+            try await write(Self.asRunner + job.stepChange(number, isDone: true))
         } catch {
             throw StatementFailure(number: number, error: error)
         }
@@ -250,25 +288,45 @@ struct MigrationRunner: Sendable {
         _ job: MigrationJob, _ number: Int, _ step: MigrationStep, after error: PostgresError
     ) async throws(PostgresError) {
         guard connection.isUsable, error.sqlState != nil else { return }
-        try await write("set lock_timeout = 0; set statement_timeout = 0")
+        // Whoever was waited for in vain may stand in the way of this, too.
+        let limit = min(limits.longestPause, limits.patience).milliseconds
+        try await write("set lock_timeout = \(limit); set statement_timeout = 0")
         switch step {
         case .makesIndex, .rebuilds:
             let inspection = StepInspection(
                 connection: connection, deadline: .now + Cluster.patience)
             if case .leftover(let mend, _) = try await inspection.look(step) {
-                for statement in mend { try await run(SQLStatement(text: statement)) }
+                // As long as it is written down as begun, the next runner removes the rest.
+                guard try await hasRun(mend, job) else { return }
             }
         case .opaque where !job.script.directives.isRepeatable: return
         case .plain, .dropsIndexes, .detaches, .repeatable, .opaque, .controlsTransaction: break
         }
-        try await write(job.stepRemoval(number))
+        try await write(Self.asRunner + job.stepRemoval(number))
+    }
+
+    /// - Returns: false when the server did not let it.
+    private func hasRun(
+        _ mend: [String], _ job: MigrationJob
+    ) async throws(PostgresError) -> Bool {
+        do throws(PostgresError) {
+            for statement in mend {
+                tell(.mends(job.migration, statement))
+                // Not watched: the watch keeps who stood in the way of the statement itself.
+                try await run(SQLStatement(text: statement))
+            }
+            return true
+        } catch {
+            guard error.sqlState != nil else { throw error }
+            return false
+        }
     }
 
     private func finish(_ job: MigrationJob) async throws {
         do throws(PostgresError) {
             try await write(
-                "begin; set local lock_timeout = 0; \(job.historyChange); \(job.stepsRemoval); commit"
-            )
+                "begin; set local lock_timeout = 0; \(Self.asRunner)\(job.historyChange); "
+                    + "\(job.stepsRemoval); commit")
         } catch {
             throw OperationError.failed("\(database): \(job.script.file): \(error)")
         }
@@ -303,7 +361,9 @@ struct MigrationRunner: Sendable {
     private func failure(
         _ job: MigrationJob, _ failure: StatementFailure, _ waited: Duration
     ) -> OperationError {
-        job.failure(
+        var failure = failure
+        failure.wasGivenUp = failure.error.sqlState == "57014" && watch?.hasGivenUp == true
+        return job.failure(
             failure, database: database, blocker: watch?.blockers.first?.words, waited: waited)
     }
 }

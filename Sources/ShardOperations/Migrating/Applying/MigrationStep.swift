@@ -55,6 +55,16 @@ enum MigrationStep: Sendable, Equatable {
         }
     }
 
+    /// Whether it changes the session for what follows: SET, RESET.
+    static func setsSession(_ statement: SQLStatement) -> Bool {
+        do throws(SQLProblem) {
+            let tree = try SyntaxTree.statement(statement)
+            return tree.kind == "VariableSetStmt" && tree.fields?.isSet("is_local") == false
+        } catch {
+            return false
+        }
+    }
+
     private static func classified(_ tree: SyntaxTree, _ text: String) -> MigrationStep {
         guard let fields = tree.fields else { return .opaque }
         switch tree.kind {

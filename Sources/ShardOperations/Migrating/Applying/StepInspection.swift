@@ -56,16 +56,16 @@ struct StepInspection: Sendable {
         guard isIndex, isSameTable else {
             return .different("\(full) exists and is no index of \(index.table)")
         }
-        guard isValid else {
-            return .leftover(mend: ["drop index concurrently \(full)"], isDoneThen: false)
-        }
+        // An invalid one, too: what was stopped, or is still at work, may be somebody else's.
         let wanted = try await definitionOnEmptyTable(index, name)
         guard isUnique == index.isUnique, definition == wanted else {
             return .different(
-                "index \(full) exists, but is\(isUnique ? " unique" : "")\(definition) instead of"
+                "index \(full) exists, but is\(isValid ? "" : " invalid and")"
+                    + "\(isUnique ? " unique" : "")\(definition) instead of"
                     + "\(index.isUnique ? " unique" : "")\(wanted)")
         }
-        return .done
+        return isValid
+            ? .done : .leftover(mend: ["drop index concurrently \(full)"], isDoneThen: false)
     }
 
     /// PostgreSQL's own words for the index, from a table without rows that looks the same: so casts

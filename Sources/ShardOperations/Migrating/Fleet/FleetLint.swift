@@ -67,7 +67,7 @@ struct FleetLint {
         guard !dangers.isEmpty else { return }
         let list = dangers.map { "\n  \($0.file), line \($0.line): \($0.what) (\($0.rule))" }
         throw OperationError.refused(
-            "no shard was begun, because the files are dangerous while chat runs:" + list.joined(),
+            "nothing was begun, because the files are dangerous while chat runs:" + list.joined(),
             next: "shardctl migrate plan tells why and what to write instead; "
                 + "--accept-findings applies them all the same")
     }

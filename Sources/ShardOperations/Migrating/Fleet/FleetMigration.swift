@@ -60,20 +60,21 @@ public struct FleetMigration: Sendable {
         let files = try FleetFiles(cluster)
         try checkTarget(files)
         return try await alone { catalog in
+            // Before the catalog changes: what cannot begin at the shards does not begin at all.
+            let topology = try await cluster.topology(
+                catalog, deadline: .now + Cluster.patience)
+            let databases = try await survey(topology, files, .up)
+            if !options.acceptsFindings {
+                try await FleetLint(
+                    cluster: cluster, topology: topology, databases: databases
+                ).check()
+            }
             let catalogVersions = try await migrateCatalog(catalog, files)
             var result = Result(databases: [
                 Outcome(
                     database: "catalog", state: catalogVersions.isEmpty ? .current : .done,
                     versions: catalogVersions)
             ])
-            let topology = try await cluster.topology(
-                catalog, deadline: .now + Cluster.patience)
-            let databases = try await survey(topology, files)
-            if !options.acceptsFindings {
-                try await FleetLint(
-                    cluster: cluster, topology: topology, databases: databases
-                ).check()
-            }
             let versions = files.shard.map(\.version).filter { $0 <= options.upTo ?? .max }
             let fleet = FleetRun(
                 migration: self, catalog: catalog, topology: topology, databases: databases,
@@ -94,7 +95,7 @@ public struct FleetMigration: Sendable {
         return try await alone { catalog in
             let topology = try await cluster.topology(
                 catalog, deadline: .now + Cluster.patience)
-            let databases = try await survey(topology, files)
+            let databases = try await survey(topology, files, .down)
             let last = Self.lastVersion(databases)
             guard last == version else {
                 throw OperationError.refused(
@@ -149,6 +150,10 @@ public struct FleetMigration: Sendable {
         -> Value
     {
         try await cluster.withCatalog { catalog in
+            // First: a lock that a pooler's session keeps would be held for ever.
+            try await cluster.withCatalog { other in
+                try await PoolerCheck(one: catalog, other: other).run(database: "catalog")
+            }
             let lock = MigrationLock(
                 connection: catalog, key: MoveJournal.migrationLock, limits: options.limits)
             let tell = tell
@@ -179,7 +184,7 @@ public struct FleetMigration: Sendable {
     /// - Throws: a refusal when a history and the files are not of one mind; a failure when more
     ///   shards are away than may fail.
     private func survey(
-        _ topology: Topology, _ files: FleetFiles
+        _ topology: Topology, _ files: FleetFiles, _ direction: MigrationDirection
     ) async throws -> [FleetSurvey.Database] {
         let databases = await FleetSurvey.shards(
             of: topology, cluster, files.shard, upTo: options.upTo)
@@ -195,7 +200,7 @@ public struct FleetMigration: Sendable {
         for database in databases where database.problem == nil {
             var plan = database.plan
             plan.obstacles.removeAll {
-                if case .halfwayDown = $0 { true } else { false }
+                if case .halfwayDown = $0 { direction == .down } else { false }
             }
             try plan.check(database: database.name)
         }

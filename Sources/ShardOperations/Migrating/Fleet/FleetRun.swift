@@ -1,5 +1,6 @@
 import Postgres
 import ShardRouter
+import Synchronization
 
 /// Carries out what ``FleetProgress`` decides, and writes it into the catalog's journal.
 struct FleetRun: Sendable {
@@ -31,11 +32,12 @@ struct FleetRun: Sendable {
             result.databases += databases.map { .init(database: $0.name, state: .current) }
             return
         }
+        let canary = try await canary(of: pending, subject, journal)
         let id = try await journal.begin(
-            subject, shards: pending, canary: options.canary, isResuming: options.isResuming)
+            subject, shards: pending, canary: canary, isResuming: options.isResuming)
         result.run = id
         var progress = FleetProgress(
-            pending: pending, canary: options.canary, parallel: options.parallel,
+            pending: pending, canary: canary, parallel: options.parallel,
             maxFailures: options.maxFailures)
         var versions: [String: [Int]] = [:]
         try await carryOut(&progress, &versions, subject, journal, id)
@@ -47,6 +49,21 @@ struct FleetRun: Sendable {
                 versions: versions[database.name] ?? [])
         }
         if result.isComplete { try await journal.finish(id) }
+    }
+
+    /// Whoever goes on with a run has its canary, unless another one is wanted: were it stopped there,
+    /// the next shard would be a second one. A shard that is away proves nothing, so it is none.
+    private func canary(
+        of pending: [String], _ subject: MigrationRunJournal.Subject, _ journal: MigrationRunJournal
+    ) async throws -> String? {
+        if let wanted = options.canary { return wanted }
+        let present = databases.filter { $0.problem == nil }.map(\.name)
+        if let open = try await journal.open(), open.subject == subject, let before = open.canary,
+            present.contains(before)
+        {
+            return before
+        }
+        return pending.first { present.contains($0) }
     }
 
     private static func outcome(
@@ -101,9 +118,20 @@ struct FleetRun: Sendable {
         guard let shard = topology.shard(named: name) else {
             return .migrated(name, versions: [], problem: "it is no shard any more")
         }
-        var migrator = Migrator(kind: .shard, migrations: files, database: name)
-        migrator.limits = options.limits
-        let (migrator_, tell) = (migrator, migration.tell)
+        let migrator = {
+            var migrator = Migrator(kind: .shard, migrations: files, database: name)
+            migrator.limits = options.limits
+            return migrator
+        }()
+        let done = Mutex<[Int]>([])
+        let tell: @Sendable (MigrationEvent) -> Void = { event in
+            switch event.what {
+            case .applied(let file, _), .undone(let file, _):
+                done.withLock { $0.append(file.version) }
+            default: break
+            }
+            migration.tell(event)
+        }
         do {
             let versions = try await migration.cluster.withMember(shard, of: topology) {
                 connection in
@@ -111,10 +139,10 @@ struct FleetRun: Sendable {
                     observer in
                     switch subject.direction {
                     case .up:
-                        return try await migrator_.up(
+                        return try await migrator.up(
                             connection, observer: observer, upTo: options.upTo, tell: tell)
                     case .down:
-                        let isDone = try await migrator_.down(
+                        let isDone = try await migrator.down(
                             subject.versions[0], connection, observer: observer, tell: tell)
                         return isDone ? subject.versions : []
                     }
@@ -124,7 +152,7 @@ struct FleetRun: Sendable {
         } catch {
             let problem = Self.words(error)
             tell(MigrationEvent(database: name, what: .failed(problem)))
-            return .migrated(name, versions: [], problem: problem)
+            return .migrated(name, versions: done.withLock { $0 }, problem: problem)
         }
     }
 

@@ -17,10 +17,10 @@ struct MigrationRunJournal: Sendable {
     private var soon: ContinuousClock.Instant { .now + Cluster.patience }
 
     /// The run that is open, if there is one.
-    func open() async throws -> (id: Int64, subject: Subject)? {
+    func open() async throws -> (id: Int64, subject: Subject, canary: String?)? {
         let rows = try await catalog.query(
             """
-            select id, direction, files_sum, versions from catalog.migration_runs
+            select id, direction, files_sum, versions, canary from catalog.migration_runs
             where state = 'open'
             """, deadline: soon)
         guard let row = rows.first else { return nil }
@@ -30,12 +30,14 @@ struct MigrationRunJournal: Sendable {
             id,
             Subject(
                 direction: direction == "up" ? .up : .down, filesSum: sum,
-                versions: versions.map(Int.init))
+                versions: versions.map(Int.init)),
+            try row.get(4)
         )
     }
 
     /// Goes on with the open run when it is about the same, otherwise begins a new one in its place.
     ///
+    /// - Parameter canary: of a new run.
     /// - Throws: a refusal when only the same would do and there is none.
     func begin(
         _ subject: Subject, shards: [String], canary: String?, isResuming: Bool
@@ -103,9 +105,16 @@ struct MigrationRunJournal: Sendable {
             """, [run, shard, problem], deadline: soon)
     }
 
+    /// All shards have what the run is about, those included whose runner was killed before it could
+    /// write that down.
     func finish(_ run: Int64) async throws {
         _ = try await catalog.query(
             """
+            with shards as (
+                update catalog.migration_run_shards
+                set state = 'done', problem = null,
+                    ended_at = coalesce(ended_at, clock_timestamp())
+                where run_id = $1 and state <> 'done')
             update catalog.migration_runs set state = 'done', ended_at = clock_timestamp()
             where id = $1
             """, [run], deadline: soon)
