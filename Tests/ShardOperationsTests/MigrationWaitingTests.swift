@@ -108,6 +108,36 @@ import Testing
             try await stage.value("select bool_and(indisvalid)::text from pg_index") == "true")
     }
 
+    @Test func `an index that somebody cancels leaves nothing and blames no time-out`()
+        async throws
+    {
+        let (stage, reader) = try await stage()
+        defer { reader.close() }
+        let script = "\(MigrationStage.off)create index concurrently i on t (a);"
+        try await reader.script("begin isolation level repeatable read; select 1", deadline: soon)
+
+        async let cancelled: Void = cancelIndex(stage, reader)
+        let failure = await #expect(throws: OperationError.self) { try await stage.up(script) }
+        try await cancelled
+        let left = try await stage.value("select count(*)::text from shard.migration_steps")
+        try await reader.script("commit", deadline: soon)
+
+        #expect(failure?.description.contains("canceling statement due to user request") == true)
+        #expect(failure?.description.contains("one statement may take") == false)
+        #expect(left == "0")
+        #expect(try await stage.file("i") == nil)
+        #expect(try await stage.up(script) == [2])
+    }
+
+    private func cancelIndex(_ stage: MigrationStage, _ reader: PostgresConnection) async throws {
+        try await until {
+            stage.events.contains { if case .waitingForLock = $0 { true } else { false } }
+        }
+        _ = try await reader.query(
+            "select pg_cancel_backend(pid) from pg_stat_activity where query like 'create index%'",
+            deadline: soon)
+    }
+
     @Test func `a commit whose answer was lost is not called rolled back`() async throws {
         let (stage, holder) = try await stage()
         defer { holder.close() }

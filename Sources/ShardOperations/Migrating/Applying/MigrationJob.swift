@@ -115,11 +115,12 @@ struct MigrationJob: Sendable {
                 next: "end that transaction, or wait, then: shardctl migrate up --resume")
         }
         var why = "\(failure.error)"
-        if failure.error.sqlState == "57014" {
-            let limit = Duration.milliseconds(timeouts(MigrationLimits()).statement).formatted
+        let limit = timeouts(MigrationLimits()).statement
+        // Without a limit it was somebody else who cancelled it.
+        if failure.error.sqlState == "57014", limit > 0 {
             why +=
-                "; one statement may take \(limit): a first line such as "
-                + "-- shardctl: statement_timeout=5min allows more"
+                "; one statement may take \(Duration.milliseconds(limit).formatted): "
+                + "a first line such as -- shardctl: statement_timeout=5min allows more"
         }
         return .failed(
             "\(place): \(why); \(rest)",
