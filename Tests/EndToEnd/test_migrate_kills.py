@@ -41,7 +41,7 @@ alter type app.mood add value 'so-so' after 'good';
 alter table app.notes add constraint n_is_positive check (n > 0) not valid;
 alter table app.notes validate constraint n_is_positive;
 update app.counters set n = n + 1 where name = 'updates';
-create unique index concurrently "Notes; quoted" on app.notes (lower("odd; name"), n)
+create unique index concurrently "Notes; quoted" on app.notes (lower("odd; name"), room_id, n)
     include (mood) with (fillfactor = 80);
 drop index concurrently app.notes_by_n;
 create index concurrently notes_by_n on app.notes (n, room_id);
