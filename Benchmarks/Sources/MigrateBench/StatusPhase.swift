@@ -1,0 +1,103 @@
+import BenchKit
+import ShardOperations
+
+/// What is applied where, and whether somebody has changed something by hand, in many databases:
+/// everything at its last version, files and reference known.
+struct StatusPhase {
+    let stage: MigrateStage
+
+    private static let status = "shardctl migrate status"
+    private static let verify = "shardctl migrate verify"
+    private static let library = "the library's status"
+    private static let oneByOne = "psql, one by one"
+    private static let atOnce = "psql, xargs -P 8"
+    private static let sqitchOneByOne = "sqitch status, one by one"
+    private static let sqitchAtOnce = "sqitch status, xargs -P 8"
+
+    func run(_ report: inout Report) async throws {
+        let fleet = try await stage.fleet("status", shards: stage.extent.statusShards)
+        let sqitch = try await Sqitch.make(
+            "status", databases: stage.extent.statusShards, files: SmallFiles.all, stage: stage)
+        if let sqitch { try shell(sqitch.deployment.atOnce(8)) }
+        try await stage.settle()
+        let ways = try ways(fleet, sqitch)
+        // The first one fills what the others find.
+        for way in ways.prefix(3) { _ = try await way.run() }
+        tell(try await interleaved(ways, rounds: stage.extent.statusRounds), &report)
+    }
+
+    private func ways(_ fleet: MigratedFleet, _ sqitch: Sqitch?) throws -> [Way] {
+        let query = ShellLoop(
+            lines: fleet.places,
+            body: "\(stage.psql) -X \"$0\" -Atc \"select version, checksum from shard.migrations "
+                + "order by version\" > /dev/null")
+        func command(_ name: String, _ command: String, rounds: Int = .max) -> Way {
+            Way(name: name, rounds: rounds) { try await timed(command) }
+        }
+        var ways = [
+            command(Self.status, fleet.migrate("status > /dev/null")),
+            Way(name: Self.library) {
+                try await timed {
+                    let survey = try await FleetSurvey.take(fleet.operations)
+                    guard survey.all.allSatisfy({ $0.problem == nil && $0.plan.pending.isEmpty })
+                    else { throw BenchError(description: "the databases are not all current") }
+                }
+            },
+            command(Self.oneByOne, query.oneByOne),
+            command(Self.atOnce, query.atOnce(8)),
+        ]
+        // The place of the drift check: a command of its own, and beside it the library's call.
+        if try hasVerify(fleet) {
+            ways.insert(command(Self.verify, fleet.migrate("verify > /dev/null")), at: 1)
+        }
+        if let sqitch {
+            let rounds = stage.extent.isPatient ? 3 : 1
+            ways.append(
+                command(Self.sqitchAtOnce, sqitch.status.atOnce(8), rounds: rounds))
+            if stage.extent.isPatient {
+                ways.append(command(Self.sqitchOneByOne, sqitch.status.oneByOne, rounds: 1))
+            }
+        }
+        return ways
+    }
+
+    /// Whether there is such a command, and it finds nothing here.
+    private func hasVerify(_ fleet: MigratedFleet) throws -> Bool {
+        let output = "\(fleet.home)/verify"
+        let answer = try shell("\(fleet.migrate("verify")) > '\(output)' 2>&1; echo $?").trimmed
+        if answer == "0" { return true }
+        guard answer == "64" else {
+            throw BenchError(
+                description: "shardctl migrate verify ends with \(answer): "
+                    + String(try shell("cat '\(output)'").prefix(2_000)))
+        }
+        print("status: this shardctl has no 'migrate verify'; its part is skipped")
+        return false
+    }
+
+    private func tell(_ seconds: [String: [Double]], _ report: inout Report) {
+        let times = seconds.mapValues { $0.map { $0 * 1_000 } }
+        for (name, values) in times { report.series["status: \(name), ms"] = values }
+        let count = "\(stage.extent.statusShards) shards and the catalog"
+        let status = times[Self.status] ?? []
+        let verify = times[Self.verify]
+        for name in [Self.status, Self.verify, Self.library] {
+            guard let values = times[name] else { continue }
+            report.add(
+                Figure(
+                    name: "status: \(name)", ours: median(values), unit: "ms",
+                    note: "\(count); longest \(short(values.max() ?? 0))"))
+        }
+        report.add(
+            Figure(
+                name: "status: \(verify == nil ? "status alone" : "status and verify")",
+                ours: median(status) + (verify.map { median($0) } ?? 0), unit: "ms",
+                target: .atMost(300)))
+        for name in [Self.oneByOne, Self.atOnce, Self.sqitchOneByOne, Self.sqitchAtOnce] {
+            guard let values = times[name] else { continue }
+            report.compare(
+                "status: beside \(name)", ours: status, rival: values, unit: "ms", target: nil,
+                note: "\(values.count) rounds")
+        }
+    }
+}
