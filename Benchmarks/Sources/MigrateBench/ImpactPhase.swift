@@ -22,6 +22,11 @@ struct ImpactPhase {
         var command: String
         /// How often its log says that something is tried again.
         var word: String
+        var isOurs = false
+        /// How much earlier than the others' the reader of the first shard begins, and ends, as a
+        /// part of its time. Ours begins with that shard alone: while it waits there, the others'
+        /// readers stand in nobody's way.
+        var head = 0.0
     }
 
     private static let files = [
@@ -78,7 +83,7 @@ struct ImpactPhase {
         }
         for arm in arms {
             ImpactFigures(name: arm.name, outcomes: outcomes[arm.name] ?? [])
-                .tell(isOurs: arm.name == arms[0].name, &report)
+                .tell(isOurs: arm.isOurs, &report)
         }
     }
 
@@ -96,10 +101,12 @@ struct ImpactPhase {
         let patient = ShellLoop(
             lines: fleet.places,
             body: "export PGOPTIONS=\"-c lock_timeout=2s\"; " + again.joined(separator: "; "))
+        let up = fleet.migrate("up > '\(log)'")
         return [
+            Arm(name: "shardctl migrate up", command: up, word: "tries again", isOurs: true),
             Arm(
-                name: "shardctl migrate up", command: fleet.migrate("up > '\(log)'"),
-                word: "tries again"),
+                name: "shardctl, canary soon free", command: up, word: "tries again",
+                isOurs: true, head: 5.0 / 6),
             Arm(name: "psql", command: plain.atOnce(8), word: "again"),
             Arm(name: "psql, lock_timeout=2s, again", command: patient.atOnce(8), word: "again"),
         ]
@@ -116,9 +123,11 @@ struct ImpactPhase {
         // Plans are made and pages are read.
         try await Task.sleep(for: .seconds(2))
         let quiet = monotonic()
-        try await Task.sleep(for: .seconds(stage.extent.readerSeconds))
-        let start = monotonic()
-        let seconds = try await withReaders(places) { try await timed(arm.command) }
+        let time = Duration.seconds(stage.extent.readerSeconds)
+        let begin = ContinuousClock.now + time
+        let (start, seconds) = try await withReaders(places, from: begin, for: time, arm.head) {
+            (monotonic(), try await timed(arm.command))
+        }
         let end = monotonic()
         try await Task.sleep(for: .milliseconds(500))
         let ledger = try queries.finish()
@@ -132,32 +141,31 @@ struct ImpactPhase {
             errors: ledger.errors)
     }
 
-    /// Runs `body` while somebody on every shard has read the table and does not end his
-    /// transaction for a while.
+    /// Runs `body` from `begin` on, while somebody on every shard has read the table and does not end
+    /// his transaction for a while.
     private func withReaders(
-        _ places: [String], _ body: () async throws -> Double
-    ) async throws -> Double {
-        var readers: [PostgresConnection] = []
-        defer { for reader in readers { reader.close() } }
-        for place in places {
-            let reader = try await PostgresConnection.connect(
-                ConnectionSettings(place), deadline: .now + .seconds(20))
-            readers.append(reader)
-            try await reader.script(
-                "begin; select count(*) from public.messages where room_id = 'room-1'",
-                deadline: .now + .seconds(20))
-        }
-        let (open, time) = (readers, stage.extent.readerSeconds)
-        return try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask {
-                try await Task.sleep(for: .seconds(time))
-                for reader in open {
-                    try await reader.script("commit", deadline: .now + .seconds(20))
+        _ places: [String], from begin: ContinuousClock.Instant, for time: Duration,
+        _ head: Double, _ body: () async throws -> (Int64, Double)
+    ) async throws -> (Int64, Double) {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for (number, place) in places.enumerated() {
+                let start = number == 0 ? begin - time * head : begin
+                group.addTask {
+                    try await withDatabase(place) { reader in
+                        // Before `body`, not beside it.
+                        try await Task.sleep(until: start - .milliseconds(200))
+                        try await reader.script(
+                            "begin; select count(*) from public.messages where room_id = 'room-1'",
+                            deadline: .now + .seconds(20))
+                        try await Task.sleep(until: start + time)
+                        try await reader.script("commit", deadline: .now + .seconds(20))
+                    }
                 }
             }
-            let seconds = try await body()
+            try await Task.sleep(until: begin)
+            let outcome = try await body()
             try await group.waitForAll()
-            return seconds
+            return outcome
         }
     }
 
