@@ -9,6 +9,7 @@ struct ApplyPhase {
     private static let up = "shardctl migrate up"
     private static let upOneByOne = "shardctl migrate up --parallel 1"
     private static let library = "the library's run"
+    private static let libraryOneByOne = "the library's run, parallel = 1"
     private static let psqlOneByOne = "psql -1 -f, one by one"
     private static let psqlAtOnce = "psql -1 -f, xargs -P 8"
     private static let sqitchOneByOne = "sqitch deploy, one by one"
@@ -44,41 +45,45 @@ struct ApplyPhase {
         var ways = [
             command(Self.up, fleet.migrate(up)),
             command(Self.upOneByOne, fleet.migrate("\(up) --parallel 1")),
-            Way(
-                name: Self.library, prepare: { try await fleet.reset(SmallFiles.undo) },
-                run: { try await library(fleet) }),
+            library(Self.library, FleetOptions().parallel, fleet),
+            library(Self.libraryOneByOne, 1, fleet),
             command(Self.psqlOneByOne, psql.oneByOne),
             command(Self.psqlAtOnce, psql.atOnce(8)),
         ]
         guard let sqitch else { return ways }
-        func deployment(_ name: String, _ command: String) -> Way {
+        func deployment(_ name: String, _ command: String, rounds: Int) -> Way {
             Way(
-                name: name, rounds: 1, prepare: { try await sqitch.reset() },
+                name: name, rounds: rounds, prepare: { try await sqitch.reset() },
                 run: {
                     let seconds = try await timed(command)
                     try await check(sqitch.databases)
                     return seconds
                 })
         }
-        ways.append(deployment(Self.sqitchAtOnce, sqitch.deployment.atOnce(8)))
+        ways.append(deployment(Self.sqitchAtOnce, sqitch.deployment.atOnce(8), rounds: 3))
         if stage.extent.isPatient {
-            ways.append(deployment(Self.sqitchOneByOne, sqitch.deployment.oneByOne))
+            ways.append(deployment(Self.sqitchOneByOne, sqitch.deployment.oneByOne, rounds: 1))
         }
         return ways
     }
 
-    private func library(_ fleet: MigratedFleet) async throws -> Double {
+    private func library(_ name: String, _ parallel: Int, _ fleet: MigratedFleet) -> Way {
         var options = FleetOptions()
         options.acceptsFindings = true
+        options.parallel = parallel
         let migration = FleetMigration(cluster: fleet.operations, options: options)
-        let seconds = try await timed {
-            let result = try await migration.up()
-            guard result.isComplete else {
-                throw BenchError(description: "not all databases were migrated")
-            }
-        }
-        try await check(fleet.databases.shards)
-        return seconds
+        return Way(
+            name: name, prepare: { try await fleet.reset(SmallFiles.undo) },
+            run: {
+                let seconds = try await timed {
+                    let result = try await migration.up()
+                    guard result.isComplete else {
+                        throw BenchError(description: "not all databases were migrated")
+                    }
+                }
+                try await check(fleet.databases.shards)
+                return seconds
+            })
     }
 
     /// Everything is there, whoever did it.
@@ -102,7 +107,7 @@ struct ApplyPhase {
         for (name, values) in seconds { report.series["apply: \(name), s"] = values }
         let count = "\(SmallFiles.all.count) files on \(stage.extent.applyShards) databases"
         let up = seconds[Self.up] ?? []
-        for name in [Self.up, Self.upOneByOne, Self.library] {
+        for name in [Self.up, Self.upOneByOne, Self.library, Self.libraryOneByOne] {
             let values = seconds[name] ?? []
             report.add(
                 Figure(
