@@ -12,25 +12,38 @@ struct ApplyPhase {
     private static let libraryOneByOne = "the library's run, parallel = 1"
     private static let psqlOneByOne = "psql -1 -f, one by one"
     private static let psqlAtOnce = "psql -1 -f, xargs -P 8"
-    private static let sqitchOneByOne = "sqitch deploy, one by one"
-    private static let sqitchAtOnce = "sqitch deploy, xargs -P 8"
+    private static let psqlTogether = "psql -1 of all files, xargs -P 8"
+    private static let own = [up, upOneByOne, library, libraryOneByOne]
 
     func run(_ report: inout Report) async throws {
         let files = SmallFiles.all
         let fleet = try await stage.fleet(
             "apply", shards: stage.extent.applyShards, files: files)
-        let sqitch = try await Sqitch.make(
-            "apply", databases: stage.extent.applyShards, files: files, stage: stage)
-        let ways = ways(fleet, sqitch)
-        tell(try await interleaved(ways, rounds: stage.extent.applyRounds), &report)
+        var rivals: [RivalFleet] = []
+        for tool in try RivalTool.all(stage) {
+            report.machine[tool.name] = tool.version
+            rivals.append(
+                try await RivalFleet.make(
+                    "apply", tool, databases: stage.extent.applyShards, files: files,
+                    stage: stage))
+        }
+        let ways = ways(fleet, rivals)
+        tell(
+            try await interleaved(ways, rounds: stage.extent.applyRounds),
+            rivals: ways.map(\.name).filter { !Self.own.contains($0) }, &report)
     }
 
-    private func ways(_ fleet: MigratedFleet, _ sqitch: Sqitch?) -> [Way] {
+    private func ways(_ fleet: MigratedFleet, _ rivals: [RivalFleet]) -> [Way] {
         // One file after the other, each in one transaction; nobody writes down what was done.
         let psql = ShellLoop(
             lines: fleet.places,
             body: "for file in \"\(fleet.shardFiles)\"/1*.up.sql; do \(stage.psql) -X -q -1 "
                 + "-v ON_ERROR_STOP=1 -f \"$file\" \"$0\"; done")
+        // All files in one transaction: as little as there can be.
+        let together = ShellLoop(
+            lines: fleet.places,
+            body: "cat \"\(fleet.shardFiles)\"/1*.up.sql | \(stage.psql) -X -q -1 "
+                + "-v ON_ERROR_STOP=1 \"$0\"")
         func command(_ name: String, _ command: String) -> Way {
             Way(
                 name: name, prepare: { try await fleet.reset(SmallFiles.undo) },
@@ -49,20 +62,25 @@ struct ApplyPhase {
             library(Self.libraryOneByOne, 1, fleet),
             command(Self.psqlOneByOne, psql.oneByOne),
             command(Self.psqlAtOnce, psql.atOnce(8)),
+            command(Self.psqlTogether, together.atOnce(8)),
         ]
-        guard let sqitch else { return ways }
-        func deployment(_ name: String, _ command: String, rounds: Int) -> Way {
-            Way(
-                name: name, rounds: rounds, prepare: { try await sqitch.reset() },
-                run: {
-                    let seconds = try await timed(command)
-                    try await check(sqitch.databases)
-                    return seconds
-                })
-        }
-        ways.append(deployment(Self.sqitchAtOnce, sqitch.deployment.atOnce(8), rounds: 3))
-        if stage.extent.isPatient {
-            ways.append(deployment(Self.sqitchOneByOne, sqitch.deployment.oneByOne, rounds: 1))
+        for rival in rivals {
+            func deployment(_ name: String, _ command: String, rounds: Int) -> Way {
+                Way(
+                    name: "\(rival.tool.name), \(name)", rounds: rounds,
+                    prepare: { try await rival.reset() },
+                    run: {
+                        let seconds = try await timed(command)
+                        try await check(rival.databases)
+                        return seconds
+                    })
+            }
+            let loop = rival.deployment
+            ways.append(
+                deployment("xargs -P 8", loop.atOnce(8), rounds: stage.extent.slowRounds))
+            if stage.extent.isPatient {
+                ways.append(deployment("one by one", loop.oneByOne, rounds: 1))
+            }
         }
         return ways
     }
@@ -103,11 +121,13 @@ struct ApplyPhase {
         }
     }
 
-    private func tell(_ seconds: [String: [Double]], _ report: inout Report) {
+    private func tell(
+        _ seconds: [String: [Double]], rivals: [String], _ report: inout Report
+    ) {
         for (name, values) in seconds { report.series["apply: \(name), s"] = values }
         let count = "\(SmallFiles.all.count) files on \(stage.extent.applyShards) databases"
         let up = seconds[Self.up] ?? []
-        for name in [Self.up, Self.upOneByOne, Self.library, Self.libraryOneByOne] {
+        for name in Self.own {
             let values = seconds[name] ?? []
             report.add(
                 Figure(
@@ -115,9 +135,7 @@ struct ApplyPhase {
                     target: name == Self.up ? .atMost(3) : nil,
                     note: "\(count); longest \(short(values.max() ?? 0))"))
         }
-        for name in [
-            Self.psqlOneByOne, Self.psqlAtOnce, Self.sqitchOneByOne, Self.sqitchAtOnce,
-        ] {
+        for name in rivals {
             guard let values = seconds[name] else { continue }
             report.compare(
                 "apply: beside \(name)", ours: up, rival: values, unit: "s", target: nil,

@@ -27,7 +27,6 @@ import Glibc
         var report = Report()
         report.machine = try await Machine.facts(stage.servers[0], folder: options.folder)
         report.machine["psql"] = try shell("\(stage.psql) --version").trimmed
-        report.machine["sqitch"] = try Sqitch.version() ?? "not here: its part is skipped"
         let facts = report.machine.sorted { $0.key < $1.key }.map { "\($0): \($1)" }
         print(facts.joined(separator: ", "))
         print("servers are up after \(short((.now - start).seconds)) s")

@@ -12,7 +12,9 @@ struct Extent: Sendable {
     /// Databases that get the small migrations, and how often.
     var applyShards = 32
     var applyRounds: Int
-    /// Whether the rival that needs minutes one by one runs that way too.
+    /// How often rivals are taken that need half a minute.
+    var slowRounds: Int
+    /// Whether those are taken one by one too, which needs minutes, and is done once.
     var isPatient: Bool
     /// Shards under queries, and how often each way of migrating them is taken.
     var impactShards = 8
@@ -21,9 +23,11 @@ struct Extent: Sendable {
     var readerSeconds: Double
 
     static let full = Extent(
-        statusRounds: 9, applyRounds: 3, isPatient: true, impactRounds: 3, readerSeconds: 60)
+        statusRounds: 9, applyRounds: 3, slowRounds: 3, isPatient: true, impactRounds: 1,
+        readerSeconds: 60)
     static let quick = Extent(
-        statusRounds: 5, applyRounds: 1, isPatient: false, impactRounds: 1, readerSeconds: 10)
+        statusRounds: 5, applyRounds: 1, slowRounds: 1, isPatient: false, impactRounds: 1,
+        readerSeconds: 10)
 }
 
 /// The two servers that the phases share, and the programs that are measured.

@@ -9,24 +9,31 @@ struct StatusPhase {
     private static let status = "shardctl migrate status"
     private static let verify = "shardctl migrate verify"
     private static let library = "the library's status"
+    private static let own = [status, verify, library]
     private static let oneByOne = "psql, one by one"
     private static let atOnce = "psql, xargs -P 8"
-    private static let sqitchOneByOne = "sqitch status, one by one"
-    private static let sqitchAtOnce = "sqitch status, xargs -P 8"
 
     func run(_ report: inout Report) async throws {
         let fleet = try await stage.fleet("status", shards: stage.extent.statusShards)
-        let sqitch = try await Sqitch.make(
-            "status", databases: stage.extent.statusShards, files: SmallFiles.all, stage: stage)
-        if let sqitch { try shell(sqitch.deployment.atOnce(8)) }
+        var rivals: [RivalFleet] = []
+        for tool in try RivalTool.all(stage) {
+            report.machine[tool.name] = tool.version
+            let rival = try await RivalFleet.make(
+                "status", tool, databases: stage.extent.statusShards, files: SmallFiles.all,
+                stage: stage)
+            try shell(rival.deployment.atOnce(8))
+            rivals.append(rival)
+        }
         try await stage.settle()
-        let ways = try ways(fleet, sqitch)
+        let ways = try ways(fleet, rivals)
         // The first one fills what the others find.
         for way in ways.prefix(3) { _ = try await way.run() }
-        tell(try await interleaved(ways, rounds: stage.extent.statusRounds), &report)
+        tell(
+            try await interleaved(ways, rounds: stage.extent.statusRounds),
+            rivals: ways.map(\.name).filter { !Self.own.contains($0) }, &report)
     }
 
-    private func ways(_ fleet: MigratedFleet, _ sqitch: Sqitch?) throws -> [Way] {
+    private func ways(_ fleet: MigratedFleet, _ rivals: [RivalFleet]) throws -> [Way] {
         let query = ShellLoop(
             lines: fleet.places,
             body: "\(stage.psql) -X \"$0\" -Atc \"select version, checksum from shard.migrations "
@@ -50,12 +57,12 @@ struct StatusPhase {
         if try hasVerify(fleet) {
             ways.insert(command(Self.verify, fleet.migrate("verify > /dev/null")), at: 1)
         }
-        if let sqitch {
-            let rounds = stage.extent.isPatient ? 3 : 1
+        for rival in rivals {
+            let (name, loop) = (rival.tool.name, rival.status)
             ways.append(
-                command(Self.sqitchAtOnce, sqitch.status.atOnce(8), rounds: rounds))
+                command("\(name), xargs -P 8", loop.atOnce(8), rounds: stage.extent.slowRounds))
             if stage.extent.isPatient {
-                ways.append(command(Self.sqitchOneByOne, sqitch.status.oneByOne, rounds: 1))
+                ways.append(command("\(name), one by one", loop.oneByOne, rounds: 1))
             }
         }
         return ways
@@ -75,13 +82,15 @@ struct StatusPhase {
         return false
     }
 
-    private func tell(_ seconds: [String: [Double]], _ report: inout Report) {
+    private func tell(
+        _ seconds: [String: [Double]], rivals: [String], _ report: inout Report
+    ) {
         let times = seconds.mapValues { $0.map { $0 * 1_000 } }
         for (name, values) in times { report.series["status: \(name), ms"] = values }
         let count = "\(stage.extent.statusShards) shards and the catalog"
         let status = times[Self.status] ?? []
         let verify = times[Self.verify]
-        for name in [Self.status, Self.verify, Self.library] {
+        for name in Self.own {
             guard let values = times[name] else { continue }
             report.add(
                 Figure(
@@ -93,7 +102,7 @@ struct StatusPhase {
                 name: "status: \(verify == nil ? "status alone" : "status and verify")",
                 ours: median(status) + (verify.map { median($0) } ?? 0), unit: "ms",
                 target: .atMost(300)))
-        for name in [Self.oneByOne, Self.atOnce, Self.sqitchOneByOne, Self.sqitchAtOnce] {
+        for name in rivals {
             guard let values = times[name] else { continue }
             report.compare(
                 "status: beside \(name)", ours: status, rival: values, unit: "ms", target: nil,
