@@ -23,7 +23,7 @@ struct Extent: Sendable {
     var readerSeconds: Double
 
     static let full = Extent(
-        statusRounds: 9, applyRounds: 3, slowRounds: 3, isPatient: true, impactRounds: 1,
+        statusRounds: 9, applyRounds: 3, slowRounds: 3, isPatient: true, impactRounds: 3,
         readerSeconds: 60)
     static let quick = Extent(
         statusRounds: 5, applyRounds: 1, slowRounds: 1, isPatient: false, impactRounds: 1,
