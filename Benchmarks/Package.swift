@@ -37,6 +37,16 @@ let package = Package(
             ],
             swiftSettings: strict),
         .executableTarget(
+            name: "MigrateBench",
+            dependencies: [
+                "BenchKit",
+                .product(name: "ShardOperations", package: "shardchat"),
+                .product(name: "ShardRouter", package: "shardchat"),
+                // Built beside it and started as a program of its own.
+                .product(name: "shardctl", package: "shardchat"),
+            ],
+            swiftSettings: strict),
+        .executableTarget(
             name: "MoveBench",
             dependencies: [
                 "BenchKit",

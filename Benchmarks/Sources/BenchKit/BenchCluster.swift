@@ -156,18 +156,22 @@ private struct ClusterMaker {
             at: place.server.place("postgres"))
     }
 
-    /// Applies the repository's migrations and records them.
+    /// Applies the repository's migrations and records them as their runner would, with the sums
+    /// that are recorded beside them.
     private func apply(_ kind: String, _ place: BenchCluster.Place) async throws {
         let folder = URL(filePath: repository).appending(path: "migrations/\(kind)")
-        let files = try FileManager.default.contentsOfDirectory(atPath: folder.path())
-            .filter { $0.hasSuffix(".up.sql") }.sorted()
+        let files = try String(
+            contentsOf: folder.appending(path: "migrations.sum"), encoding: .utf8
+        ).split(separator: "\n").map { $0.split(separator: " ").map(String.init) }
         try await withDatabase(place.connectionString) { connection in
-            for file in files {
-                let sql = try String(contentsOf: folder.appending(path: file), encoding: .utf8)
+            for file in files where file.count == 2 && file[1].hasSuffix(".up.sql") {
+                let sql = try String(
+                    contentsOf: folder.appending(path: file[1]), encoding: .utf8)
+                let title = file[1].dropFirst(5).dropLast(".up.sql".count)
                 try await connection.script(
                     sql + """
                         ;insert into \(kind).migrations (version, title, checksum, duration_ms)
-                        values (\(Int(file.prefix(4)) ?? 0), '\(file)', '', 0);
+                        values (\(Int(file[1].prefix(4)) ?? 0), '\(title)', '\(file[0])', 0);
                         """, deadline: .now + .seconds(60))
             }
         }

@@ -24,6 +24,13 @@ package final class Box<Value>: @unchecked Sendable {
     }
 }
 
+/// Nanoseconds by a clock that all processes share.
+package func monotonic() -> Int64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+}
+
 /// CPU seconds of this process.
 package func ownCPUSeconds() -> Double {
     var usage = rusage()

@@ -1,6 +1,5 @@
 import BenchKit
 import Foundation
-import Glibc
 
 /// What a caller of the load was told, and when; the two processes exchange arrays of it as bytes.
 ///
@@ -47,13 +46,6 @@ struct Acknowledgement: BitwiseCopyable, Sendable {
             }
         }
     }
-}
-
-/// Nanoseconds by a clock that all processes share.
-func monotonic() -> Int64 {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
 }
 
 /// `instant` by the clock that all processes share.
