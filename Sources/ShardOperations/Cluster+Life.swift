@@ -10,7 +10,9 @@ extension Cluster {
         let migrator = try migrator(.catalog)
         let (id, seed) = (UUID(), seed ?? Int64.random(in: .min ... .max))
         return try await withCatalog { connection in
-            _ = try await migrator.up(connection)
+            try await withCatalog { observer in
+                _ = try await migrator.up(connection, observer: observer)
+            }
             let deadline = ContinuousClock.now + Self.patience
             let rows = try await connection.query(
                 "insert into catalog.cluster (id, seed) values ($1, $2) on conflict do nothing "

@@ -123,6 +123,14 @@ extension MigrateCommands {
         var acceptFindings = false
         @OptionGroup var common: CommonOptions
 
+        func validate() throws {
+            guard (1...256).contains(parallel) else {
+                throw ValidationError("--parallel is 1 to 256")
+            }
+            guard maxFailures >= 0 else { throw ValidationError("--max-failures is 0 or more") }
+            _ = try (time(wait, "--wait"), time(waitForMoves, "--wait-for-moves"))
+        }
+
         func run() async throws {
             try await common.report {
                 var options = FleetOptions()
@@ -159,6 +167,14 @@ extension MigrateCommands {
         @Option(help: "So many shards may fail before no other begins.") var maxFailures = 0
         @Option(help: "How long locks are waited for, in all.") var wait = "10min"
         @OptionGroup var common: CommonOptions
+
+        func validate() throws {
+            guard (1...256).contains(parallel) else {
+                throw ValidationError("--parallel is 1 to 256")
+            }
+            guard maxFailures >= 0 else { throw ValidationError("--max-failures is 0 or more") }
+            _ = try time(wait, "--wait")
+        }
 
         func run() async throws {
             try await common.report {

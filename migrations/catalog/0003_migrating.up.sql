@@ -23,6 +23,7 @@ create table catalog.migration_runs (
     files_sum text not null,
     versions integer[] not null,
     canary text,
+    check_query text,
     state text not null default 'open' check (state in ('open', 'done', 'replaced')),
     runner text not null,
     started_at timestamptz not null default clock_timestamp(),

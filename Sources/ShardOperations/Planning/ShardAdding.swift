@@ -208,7 +208,9 @@ public struct ShardAdding: Sendable {
         _ deadline: ContinuousClock.Instant
     ) async throws {
         try await cluster.withShard(endpoint: endpoint, name: name) { connection in
-            _ = try await migrator.up(connection)
+            try await cluster.withShard(endpoint: endpoint, name: name) { observer in
+                _ = try await migrator.up(connection, observer: observer)
+            }
             let answers = try await connection.pipeline(
                 [
                     Statement(

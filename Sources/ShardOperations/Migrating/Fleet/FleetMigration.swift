@@ -69,19 +69,22 @@ public struct FleetMigration: Sendable {
                     cluster: cluster, topology: topology, databases: databases
                 ).check()
             }
+            let subject = MigrationRunJournal.Subject(
+                direction: .up, filesSum: files.sum,
+                versions: files.shard.map(\.version).filter { $0 <= options.upTo ?? .max })
+            if options.isResuming {
+                try await MigrationRunJournal(catalog: catalog).check(isOpen: subject)
+            }
             let catalogVersions = try await migrateCatalog(catalog, files)
             var result = Result(databases: [
                 Outcome(
                     database: "catalog", state: catalogVersions.isEmpty ? .current : .done,
                     versions: catalogVersions)
             ])
-            let versions = files.shard.map(\.version).filter { $0 <= options.upTo ?? .max }
             let fleet = FleetRun(
                 migration: self, catalog: catalog, topology: topology, databases: databases,
                 direction: .up, files: files.shard)
-            try await fleet.run(
-                subject: MigrationRunJournal.Subject(
-                    direction: .up, filesSum: files.sum, versions: versions), into: &result)
+            try await fleet.run(subject: subject, into: &result)
             return result
         }
     }

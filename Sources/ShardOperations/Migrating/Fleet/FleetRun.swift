@@ -32,15 +32,17 @@ struct FleetRun: Sendable {
             result.databases += databases.map { .init(database: $0.name, state: .current) }
             return
         }
-        let canary = try await canary(of: pending, subject, journal)
+        let before = try await journal.open().flatMap { $0.subject == subject ? $0 : nil }
+        let canary = canary(of: pending, before)
         let id = try await journal.begin(
-            subject, shards: pending, canary: canary, isResuming: options.isResuming)
+            subject, shards: pending, canary: canary, check: options.check)
         result.run = id
         var progress = FleetProgress(
             pending: pending, canary: canary, parallel: options.parallel,
             maxFailures: options.maxFailures)
         var versions: [String: [Int]] = [:]
-        try await carryOut(&progress, &versions, subject, journal, id)
+        try await carryOut(
+            &progress, &versions, subject, journal, id, check: options.check ?? before?.check)
         result.problem = progress.problem
         result.databases += databases.map { database in
             let state = progress.shards.first { $0.name == database.name }?.state
@@ -54,15 +56,11 @@ struct FleetRun: Sendable {
     /// Whoever goes on with a run has its canary, unless another one is wanted: were it stopped there,
     /// the next shard would be a second one. A shard that is away proves nothing, so it is none.
     private func canary(
-        of pending: [String], _ subject: MigrationRunJournal.Subject, _ journal: MigrationRunJournal
-    ) async throws -> String? {
+        of pending: [String], _ run: MigrationRunJournal.OpenRun?
+    ) -> String? {
         if let wanted = options.canary { return wanted }
         let present = databases.filter { $0.problem == nil }.map(\.name)
-        if let open = try await journal.open(), open.subject == subject, let before = open.canary,
-            present.contains(before)
-        {
-            return before
-        }
+        if let before = run?.canary, present.contains(before) { return before }
         return pending.first { present.contains($0) }
     }
 
@@ -88,7 +86,8 @@ struct FleetRun: Sendable {
 
     private func carryOut(
         _ progress: inout FleetProgress, _ versions: inout [String: [Int]],
-        _ subject: MigrationRunJournal.Subject, _ journal: MigrationRunJournal, _ id: Int64
+        _ subject: MigrationRunJournal.Subject, _ journal: MigrationRunJournal, _ id: Int64,
+        check query: String?
     ) async throws {
         try await withThrowingTaskGroup(of: Ended.self) { group in
             while true {
@@ -98,7 +97,7 @@ struct FleetRun: Sendable {
                         try await journal.began(shard, in: id)
                         group.addTask { await migrate(shard, subject) }
                     case .check(let shard):
-                        group.addTask { .checked(problem: await check(shard)) }
+                        group.addTask { .checked(problem: await check(shard, query)) }
                     }
                 }
                 guard let ended = try await group.next() else { return }
@@ -162,11 +161,11 @@ struct FleetRun: Sendable {
         return "\(error.description) – \(error.next)"
     }
 
-    private func check(_ name: String) async -> String? {
+    private func check(_ name: String, _ query: String?) async -> String? {
         guard let shard = topology.shard(named: name) else { return "it is no shard any more" }
         do {
             return try await migration.cluster.withMember(shard, of: topology) { connection in
-                try await CanaryCheck(query: options.check).problem(connection)
+                try await CanaryCheck(query: query).problem(connection)
             }
         } catch {
             return "\(error)"

@@ -12,47 +12,66 @@ struct MigrationRunJournal: Sendable {
         var versions: [Int]
     }
 
+    /// A run that was begun and not ended.
+    struct OpenRun: Sendable {
+        var id: Int64
+        var subject: Subject
+        var canary: String?
+        /// The operator's query for the canary.
+        var check: String?
+    }
+
     let catalog: PostgresConnection
 
     private var soon: ContinuousClock.Instant { .now + Cluster.patience }
 
     /// The run that is open, if there is one.
-    func open() async throws -> (id: Int64, subject: Subject, canary: String?)? {
-        let rows = try await catalog.query(
-            """
-            select id, direction, files_sum, versions, canary from catalog.migration_runs
-            where state = 'open'
-            """, deadline: soon)
+    func open() async throws(PostgresError) -> OpenRun? {
+        let rows: Rows
+        do throws(PostgresError) {
+            rows = try await catalog.query(
+                """
+                select id, direction, files_sum, versions, canary, check_query
+                from catalog.migration_runs where state = 'open'
+                """, deadline: soon)
+        } catch {
+            if error.sqlState == "42P01" { return nil }  // A catalog from before the journal.
+            throw error
+        }
         guard let row = rows.first else { return nil }
         let (id, direction): (Int64, String) = (try row.get(0), try row.get(1))
         let (sum, versions): (String, [Int32]) = (try row.get(2), try row.get(3))
-        return (
-            id,
-            Subject(
+        return OpenRun(
+            id: id,
+            subject: Subject(
                 direction: direction == "up" ? .up : .down, filesSum: sum,
                 versions: versions.map(Int.init)),
-            try row.get(4)
-        )
+            canary: try row.get(4), check: try row.get(5))
+    }
+
+    /// - Throws: a refusal when no run about `subject` is open.
+    func check(isOpen subject: Subject) async throws {
+        let known = try await open()
+        guard known?.subject != subject else { return }
+        throw OperationError.refused(
+            known.map {
+                "run \($0.id) is open, but was begun with other files or for another target"
+            } ?? "no run was stopped half-way",
+            next: "shardctl migrate up")
     }
 
     /// Goes on with the open run when it is about the same, otherwise begins a new one in its place.
     ///
-    /// - Parameter canary: of a new run.
-    /// - Throws: a refusal when only the same would do and there is none.
+    /// - Parameters:
+    ///   - canary: of a new run.
+    ///   - check: the same.
     func begin(
-        _ subject: Subject, shards: [String], canary: String?, isResuming: Bool
+        _ subject: Subject, shards: [String], canary: String?, check: String?
     ) async throws -> Int64 {
         let known = try await open()
         if let known, known.subject == subject {
             try await list(shards, of: known.id)
             return known.id
-        }
-        if isResuming {
-            throw OperationError.refused(
-                known.map {
-                    "run \($0.id) is open, but was begun with other files or for another target"
-                } ?? "no run was stopped half-way",
-                next: "shardctl migrate up")
         }
         let id: Int64 = try await catalog.pipeline(
             [
@@ -63,11 +82,12 @@ struct MigrationRunJournal: Sendable {
                 Statement(
                     """
                     insert into catalog.migration_runs
-                        (direction, files_sum, versions, canary, runner)
-                    values ($1, $2, $3::int8[]::int4[], $4, $5) returning id
+                        (direction, files_sum, versions, canary, check_query, runner)
+                    values ($1, $2, $3::int8[]::int4[], $4, $5, $6) returning id
                     """,
                     [
                         subject.direction.rawValue, subject.filesSum, subject.versions, canary,
+                        check,
                         "\(ProcessInfo.processInfo.hostName) \(getpid())",
                     ]),
                 Statement("commit"),
