@@ -17,9 +17,6 @@ public struct HistoryDrift: Sendable, Equatable {
         case leftoverSteps(Int)
     }
 
-    /// The first version of the application's own files.
-    public static let firstOfApplication = 1_001
-
     public var version: Int
     public var title: String
     public var change: Change
@@ -39,7 +36,7 @@ public struct HistoryDrift: Sendable, Equatable {
         for (index, entry) in found.enumerated() {
             drift += differences(table, entry, files[entry.version])
             if found[(index + 1)...].contains(where: {
-                isOfApplication($0.version) == isOfApplication(entry.version)
+                MigrationSeries(of: $0.version) == MigrationSeries(of: entry.version)
                     && $0.appliedAt < entry.appliedAt
             }) {
                 drift.append(
@@ -61,15 +58,13 @@ public struct HistoryDrift: Sendable, Equatable {
         return drift.sorted { $0.version < $1.version }
     }
 
-    private static func isOfApplication(_ version: Int) -> Bool { version >= firstOfApplication }
-
     private static func missing(
         _ table: String, _ found: [HistoryEntry], _ expected: [Migration]
     ) -> [HistoryDrift] {
         expected.compactMap { file in
             let isPassed = found.contains {
                 $0.version > file.version
-                    && isOfApplication($0.version) == isOfApplication(file.version)
+                    && MigrationSeries(of: $0.version) == MigrationSeries(of: file.version)
             }
             guard isPassed, !found.contains(where: { $0.version == file.version }) else {
                 return nil

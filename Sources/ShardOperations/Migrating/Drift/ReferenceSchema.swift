@@ -41,9 +41,7 @@ public struct ReferenceSchema: Sendable {
     /// Names the files, the server that applies them, and the form of the snapshot.
     func key(serverVersion: Int) -> String {
         let files = migrations.map { "\($0.version):\($0.checksum)\n" }.joined()
-        let sum = SHA256.hash(data: Data(files.utf8)).map {
-            ($0 < 16 ? "0" : "") + String($0, radix: 16)
-        }.joined()
+        let sum = SHA256.hash(data: Data(files.utf8)).hexadecimal
         return "\(kind.rawValue) \(sum) PostgreSQL \(serverVersion / 10_000) \(SchemaQuery.format)"
     }
 

@@ -30,9 +30,7 @@ enum SchemaQuery {
 
     /// Changes with every change of the queries: what was cached by others is of no use then.
     static let format = String(
-        SHA256.hash(data: Data((fingerprint.sql + objects.sql).utf8)).map {
-            ($0 < 16 ? "0" : "") + String($0, radix: 16)
-        }.joined().prefix(12))
+        SHA256.hash(data: Data((fingerprint.sql + objects.sql).utf8)).hexadecimal.prefix(12))
 
     /// The name of the role that owns the history, quoted.
     static let owner = Statement(

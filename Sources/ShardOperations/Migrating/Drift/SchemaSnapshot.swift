@@ -32,9 +32,7 @@ public struct SchemaSnapshot: Sendable, Codable, Equatable {
         self.owner = owner
         let lines = objects.map { Array($0.line.utf8) }
             .sorted { $0.lexicographicallyPrecedes($1) }
-        fingerprint = SHA256.hash(data: Data(lines.joined(separator: [0x1e]))).map {
-            ($0 < 16 ? "0" : "") + String($0, radix: 16)
-        }.joined()
+        fingerprint = SHA256.hash(data: Data(lines.joined(separator: [0x1e]))).hexadecimal
     }
 
     /// Reads all of it: about 30 ms. ``fingerprint(_:deadline:)`` is cheaper.
