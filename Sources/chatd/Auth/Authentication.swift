@@ -35,7 +35,10 @@ struct TokenSettings: Equatable, Sendable {
         guard let given = sources[.jwtKeys] else {
             throw .missing(.jwtKeys, advice: "the file with the keys that prove tokens")
         }
-        guard !given.text.isEmpty else { throw .bad(given, allowed: "the path of a file") }
+        let isContent = ["hs256:", "-----BEGIN", "{", "kid:"].contains { given.text.hasPrefix($0) }
+        guard !given.text.isEmpty, !isContent else {
+            throw .bad(given, allowed: "must be the path of a file, not the keys themselves")
+        }
         keys = given.text
         audience = try Self.name(sources[.jwtAudience])
         issuer = try Self.name(sources[.jwtIssuer])

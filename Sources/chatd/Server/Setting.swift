@@ -54,8 +54,9 @@ enum Setting: String, CaseIterable, Sendable {
         }
     }
 
-    /// Whether the value may hold a password, so that it is never shown.
-    var isSecret: Bool { self == .catalog || self == .redisURL }
+    /// Whether the value may hold a secret – for the file of keys by mistake – so that it is never
+    /// shown.
+    var isSecret: Bool { self == .catalog || self == .redisURL || self == .jwtKeys }
 
     /// Names that other versions have or will have. Whoever sets one relies on what it does, so it
     /// is not passed over.

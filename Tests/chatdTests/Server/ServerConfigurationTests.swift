@@ -149,10 +149,11 @@ import Testing
     }
 
     @Test(arguments: [
-        (Setting.redisURL, "redis://:secret@host:port"), (.catalog, "password=secret host"),
+        (Setting.jwtKeys, "hs256:secret"), (.redisURL, "redis://:secret@host:port"),
+        (.catalog, "password=secret host"),
     ])
     func `what may hold a password is not repeated`(setting: Setting, text: String) {
-        let error = failure(flags: [setting: text])
+        let error = failure(flags: [setting: text, .auth: setting == .jwtKeys ? "jwt" : "open"])
 
         #expect(error?.description.contains(setting.flag) == true)
         #expect(error?.description.contains("secret") == false)
