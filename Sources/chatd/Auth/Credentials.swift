@@ -25,19 +25,16 @@ struct Credentials: Sendable {
     init(_ target: RequestTarget, field: (HTTPField.Name) -> [String]) {
         user = target["user"]
         let values = field(.authorization)
-        let tokens =
-            values.isEmpty
-            ? Self.words(field(.secWebSocketProtocol)).compactMap(Self.subprotocolToken)
-            : values.compactMap(Self.headerToken)
+        var tokens = values.compactMap(Self.headerToken)
+        // Browsers send the header by themselves for a proxy's own scheme.
+        if tokens.isEmpty {
+            tokens = Self.words(field(.secWebSocketProtocol)).compactMap(Self.subprotocolToken)
+        }
         switch (tokens.count, values.count) {
         case (0, 0...1): token = .none
         case (1, 0...1): token = .one(tokens[0])
         default: token = .several
         }
-    }
-
-    static func isToken(subprotocol: String) -> Bool {
-        subprotocol.hasPrefix(subprotocolPrefix)
     }
 
     /// The items of a list with commas.
@@ -48,7 +45,7 @@ struct Credentials: Sendable {
     }
 
     private static func subprotocolToken(_ name: String) -> String? {
-        isToken(subprotocol: name) ? String(name.dropFirst(subprotocolPrefix.count)) : nil
+        name.hasPrefix(subprotocolPrefix) ? String(name.dropFirst(subprotocolPrefix.count)) : nil
     }
 
     /// Nil for other schemes than `Bearer`, which this server does not know.

@@ -120,6 +120,7 @@ import Testing
             (["Bearer a.b.c"], []), (["bearer a.b.c"], []), (["Bearer   a.b.c"], []),
             ([], ["chat.v1, bearer.a.b.c"]), ([], ["bearer.a.b.c", "chat.v1"]),
             (["Bearer a.b.c"], ["chat.v1, bearer.x.y.z"]),
+            (["Basic YTpi"], ["chat.v1, bearer.a.b.c"]),
         ] as [([String], [String])])
     func `a token is in the header, or beside the subprotocol`(
         headers: [String], protocols: [String]

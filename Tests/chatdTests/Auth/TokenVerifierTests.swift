@@ -155,6 +155,40 @@ import Testing
         #expect(failure(text, [try await TestSigner.make(.hs256).key]) == .malformed)
     }
 
+    @Test func `a header that is nested deeply ends nothing`() async throws {
+        let signer = try await TestSigner.make(.hs256)
+        let depth = 5_000
+        let nested = String(repeating: "[", count: depth)
+
+        for header in ["{\"alg\":\(nested)", "{\"alg\":\"HS256\",\"crit\":\(nested)", nested] {
+            #expect(failure(try signer.token(header: header, "{}"), [signer.key]) == .malformed)
+        }
+    }
+
+    @Test func `no change to a token is taken`() async throws {
+        let seed = UInt64.random(in: 0...UInt64.max)
+        var random = SeededGenerator(seed: seed)
+        let signer = try await TestSigner.make(.hs256)
+        let token = Array(try signer.token(TestSigner.claims(at: Self.now)).utf8)
+        let signed = token.prefix(upTo: try #require(token.lastIndex(of: UInt8(ascii: "."))))
+
+        for _ in 0..<5_000 {
+            var changed = token
+            for _ in 0..<Int.random(in: 1...3, using: &random) {
+                let index = Int.random(in: changed.indices, using: &random)
+                switch Int.random(in: 0..<3, using: &random) {
+                case 0: changed[index] = UInt8.random(in: 0...127, using: &random)
+                case 1: changed.remove(at: index)
+                default: changed.insert(changed[index], at: index)
+                }
+            }
+            // The last bits of the signature's text mean nothing.
+            if changed.starts(with: signed) { continue }
+            let text = String(decoding: changed, as: UTF8.self)
+            #expect(failure(text, [signer.key]) != nil, "seed \(seed): \(text)")
+        }
+    }
+
     @Test func `a token that is too long is not looked at`() async throws {
         let signer = try await TestSigner.make(.hs256)
         let name = String(repeating: "a", count: 8_192)
