@@ -45,9 +45,9 @@ struct Chatd: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             """
-            How people prove who they are; 'open': not at all, they say a name. \
+            How people prove who they are; 'open': not at all, they say a name; 'jwt': by tokens. \
             (CHATD_AUTH, "auth"; default: open)
-            """, valueName: "open"))
+            """, valueName: "open|jwt"))
     var auth: String?
 
     @Flag(
@@ -56,6 +56,33 @@ struct Chatd: AsyncParsableCommand {
             (CHATD_ALLOW_OPEN=1, "allowOpen"; default: no)
             """)
     var allowOpen = false
+
+    @Option(
+        name: .customLong("jwt-keys"),
+        help: ArgumentHelp(
+            """
+            The keys that prove tokens: public keys in PEM, lines hs256:SECRET, or a JWKS. Read \
+            again when it changes. (CHATD_JWT_KEYS, "jwtKeys"; needed with 'jwt')
+            """, valueName: "file"))
+    var jwtKeys: String?
+
+    @Option(
+        name: .customLong("jwt-audience"),
+        help: ArgumentHelp(
+            """
+            What the claim 'aud' of tokens must name. \
+            (CHATD_JWT_AUDIENCE, "jwtAudience"; default: it is not looked at)
+            """, valueName: "name"))
+    var jwtAudience: String?
+
+    @Option(
+        name: .customLong("jwt-issuer"),
+        help: ArgumentHelp(
+            """
+            What the claim 'iss' of tokens must be. \
+            (CHATD_JWT_ISSUER, "jwtIssuer"; default: it is not looked at)
+            """, valueName: "name"))
+    var jwtIssuer: String?
 
     @Option(
         help: ArgumentHelp(
@@ -133,6 +160,9 @@ struct Chatd: AsyncParsableCommand {
         flags[.redisURL] = redisURL
         flags[.auth] = auth
         flags[.allowOpen] = allowOpen ? "1" : nil
+        flags[.jwtKeys] = jwtKeys
+        flags[.jwtAudience] = jwtAudience
+        flags[.jwtIssuer] = jwtIssuer
         flags[.allowedOrigins] = allowedOrigins
         flags[.serverName] = serverName
         flags[.topologyFile] = topologyFile

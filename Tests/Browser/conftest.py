@@ -49,14 +49,14 @@ async def open_page(browser, server):
     """`await open_page("/?room=lobby&user=ada")` opens a page as a person of its own."""
     faults = []
 
-    async def open_page(path, **options):
+    async def open_page(path, at=server, **options):
         options.setdefault("viewport", {"width": 1000, "height": 700})
         context = await browser.new_context(**options)
         context.set_default_timeout(20_000)
         page = await context.new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda line: faults.append(line.text) if is_fault(line) else None)
-        await page.goto(server.url + path)
+        await page.goto(at.url + path)
         return page
 
     yield open_page

@@ -59,7 +59,8 @@ def test_chatd_starts_without_the_catalog_from_what_it_knew(small_cluster):
     ({"CHATD_AUTH": "maybe"}, ["CHATD_AUTH", "maybe"]),
     ({"CHATD_AUTH": "open", "CHATD_BIND": "0.0.0.0:0"}, ["CHATD_AUTH", "CHATD_ALLOW_OPEN"]),
     ({"CHATD_BIND": "127.0.0.1:99999"}, ["CHATD_BIND", "99999"]),
-    ({"CHATD_JWT_KEYS": "keys.json"}, ["CHATD_JWT_KEYS"]),
+    ({"CHATD_JWT_KEYS": "keys.json"}, ["CHATD_JWT_KEYS", "CHATD_AUTH"]),
+    ({"CHATD_AUTH": "jwt"}, ["CHATD_JWT_KEYS"]),
     ({"CHATD_REDIS_URL": "http://127.0.0.1"}, ["CHATD_REDIS_URL"]),
     ({"SHARD_CATALOG": "port=none of these"}, ["SHARD_CATALOG"]),
 ])

@@ -12,7 +12,7 @@ extension MetricLabel {
 
 /// What a client sent.
 enum FrameLabel: Int, MetricLabel {
-    case message, heartbeat, history, typing, bad
+    case message, heartbeat, history, typing, bad, token
 
     init(_ frame: ClientFrame) {
         switch frame {
@@ -20,6 +20,7 @@ enum FrameLabel: Int, MetricLabel {
         case .heartbeat: self = .heartbeat
         case .history: self = .history
         case .typing: self = .typing
+        case .token: self = .token
         }
     }
 }
@@ -50,7 +51,7 @@ enum MessageLabel: Int, MetricLabel {
 /// The code that a socket was closed with.
 enum CloseLabel: Int, MetricLabel {
     case done, stopped, brokenFrame, binary, badText, tooBig
-    case unknownUser, tooSlow, silent, tooMany
+    case unauthorized, forbidden, tooSlow, silent, tooMany
     /// The connection ended without a close frame.
     case cut
     case other
@@ -73,7 +74,8 @@ enum CloseLabel: Int, MetricLabel {
         case .binary: CloseCode.binary.rawValue
         case .badText: CloseCode.badText.rawValue
         case .tooBig: CloseCode.tooBig.rawValue
-        case .unknownUser: UnknownUserSession.closeCode
+        case .unauthorized: CloseCode.unauthorized.rawValue
+        case .forbidden: CloseCode.forbidden.rawValue
         case .tooSlow: CloseCode.tooSlow.rawValue
         case .silent: CloseCode.silent.rawValue
         case .tooMany: CloseCode.tooMany.rawValue

@@ -32,6 +32,7 @@ private struct FrameFields {
     private var type, id, sentAt, text: JSONValue?
     private var amhere, msgSeen, upTo, seen: JSONValue?
     private var before, after, limit: JSONValue?
+    private var token: JSONValue?
 
     static func read<Frame>(
         _ frame: ByteBuffer, _ body: (FrameFields) throws(FrameError) -> Frame
@@ -71,6 +72,7 @@ private struct FrameFields {
         case "before": before = value
         case "after": after = value
         case "limit": limit = value
+        case "token": token = value
         default: break
         }
     }
@@ -93,6 +95,7 @@ private struct FrameFields {
                     before: try integer(before, "before"), after: try integer(after, "after"),
                     limit: try integer(limit, "limit"), limits: limits))
         case "typing": return .typing
+        case "token": return .token(try tokenText())
         default: throw FrameError(.unknownType, field: "type", "not a type that is known here")
         }
     }
@@ -109,6 +112,13 @@ private struct FrameFields {
 // MARK: - Messages
 
 extension FrameFields {
+    private func tokenText() throws(FrameError) -> String {
+        guard let token, let text = scanner.text(of: token) else {
+            throw FrameError(.badFrame, field: "token", "must be a string")
+        }
+        return text
+    }
+
     func message(limits: ChatLimits) throws(FrameError) -> ClientMessage {
         let id = try messageID()
         do throws(FrameError) {

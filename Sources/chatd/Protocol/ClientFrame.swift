@@ -7,6 +7,8 @@ enum ClientFrame: Equatable {
     case heartbeat(Heartbeat)
     case history(HistoryRequest)
     case typing
+    /// A fresh token, so that the socket may live longer. Never shown.
+    case token(String)
 }
 
 /// A message as its author's client made it.

@@ -16,6 +16,10 @@ enum CloseCode: UInt16, Sendable, CaseIterable {
     case tooSlow = 4002
     /// No heartbeat for 30 s. Come back.
     case silent = 4003
+    /// It is not known who the client is, or not any more.
+    case unauthorized = 4401
+    /// No right to read the room.
+    case forbidden = 4403
     /// Too many errors or messages. Come back after a while.
     case tooMany = 4429
 

@@ -10,6 +10,8 @@ enum ErrorCode: String, Sendable, CaseIterable {
     case tooLong
     /// A `type` that this server does not know.
     case unknownType
+    /// No right to do that here.
+    case forbidden
     /// The id already holds another message.
     case idConflict
     /// The client sends too much. Nothing was done.

@@ -93,6 +93,15 @@ enum ServerFrame {
         return json.buffer
     }
 
+    /// A fresh token was taken.
+    static func token(expiresAt: Timestamp) -> ByteBuffer {
+        var json = JSONWriter(capacity: 64)
+        json.raw("{\"type\":\"token\",\"expiresAt\":")
+        json.time(expiresAt)
+        json.raw("}")
+        return json.buffer
+    }
+
     static func presence(count: Int, joined: [String], left: [String]) -> ByteBuffer {
         var json = JSONWriter(capacity: 64 + 32 * (joined.count + left.count))
         json.raw("{\"type\":\"presence\",\"count\":")

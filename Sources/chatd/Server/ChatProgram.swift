@@ -32,6 +32,7 @@ struct ChatProgram: Sendable {
             transport.connections,
             OpenFiles.raiseLimit(to: transport.connections + transport.reservedDescriptors)
                 - transport.reservedDescriptors)
+        let keyFile = try await openKeyFile()
         let registry = PrometheusRegistry(logger: logger)
         MetricsSystem.bootstrap(registry)
         let spool = try await openSpool(registry)
@@ -41,7 +42,8 @@ struct ChatProgram: Sendable {
         let pubSub = makePubSub(clusterID: router.topology.clusterID)
         let chat = ChatServer(
             store: store, pubSub: pubSub, serverName: configuration.serverName, limits: limits,
-            logger: logger, metrics: ChatMetrics(factory: registry))
+            logger: logger, metrics: ChatMetrics(factory: registry),
+            authenticator: authenticator(keyFile))
         let door = ChatTransport(
             ChatTransport.Contents(
                 chat: chat, store: store, pubSub: pubSub, origins: configuration.origins,
@@ -57,6 +59,7 @@ struct ChatProgram: Sendable {
             }
             services = [pubSub, spool, router, drainer, door.sockets, room, door.listener]
         }
+        if let keyFile { services.insert(keyFile, at: 0) }
         var group = ServiceGroupConfiguration(
             services: services.map { service in
                 ServiceGroupConfiguration.ServiceConfiguration(
@@ -73,6 +76,28 @@ struct ChatProgram: Sendable {
     }
 
     // MARK: Start
+
+    /// The keys that prove tokens; nil when there are no tokens.
+    private func openKeyFile() async throws(ProgramError) -> KeyFile? {
+        guard case .tokens(let settings) = configuration.authentication else { return nil }
+        do throws(KeyFileError) {
+            return try await KeyFile.open(settings.keys, logger: logger)
+        } catch {
+            throw ProgramError(
+                description: "the keys in \(settings.keys) cannot be used: \(error); "
+                    + "see \(Setting.jwtKeys.flag)")
+        }
+    }
+
+    private func authenticator(_ keyFile: KeyFile?) -> any Authenticator {
+        guard let keyFile, case .tokens(let settings) = configuration.authentication else {
+            return OpenAuthenticator()
+        }
+        return TokenAuthenticator {
+            TokenVerifier(
+                keys: keyFile.keys, audience: settings.audience, issuer: settings.issuer)
+        }
+    }
 
     /// The spool of this server; nil when it has no place for one.
     private func openSpool(

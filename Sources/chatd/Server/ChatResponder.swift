@@ -62,7 +62,8 @@ struct ChatResponder: Sendable {
         case .messages(let room):
             try allow([.get, .head, .post], request)
             return request.method == .post
-                ? try await post(room, target, request) : try await history(room, target)
+                ? try await post(room, target, request)
+                : try await history(room, target, request)
         case .health:
             try allow([.get, .head], request)
             return Response(
@@ -130,9 +131,10 @@ struct ChatResponder: Sendable {
     // MARK: Messages
 
     private func history(
-        _ name: String, _ target: RequestTarget
+        _ name: String, _ target: RequestTarget, _ request: Request
     ) async throws(HTTPRefusal) -> Response {
         let room = try room(name)
+        try checkReader(target, request, of: room)
         let request = try historyRequest(target)
         do throws(ReadError) {
             let page = try await chat.history(of: room, request)
@@ -177,10 +179,9 @@ struct ChatResponder: Sendable {
         guard origins.allows(origins: request.headers[values: .origin], hosts: hosts(request))
         else { throw .foreignOrigin }
         let room = try room(name)
-        let user: String
+        let user = try author(target, request, in: room)
         let message: ClientMessage
         do throws(FrameError) {
-            user = try SocketRequest.user(target).get()
             message = try await postedMessage(request)
         } catch {
             throw HTTPRefusal(error)
@@ -200,6 +201,35 @@ struct ChatResponder: Sendable {
         } catch {
             throw HTTPRefusal(error, id: message.id)
         }
+    }
+
+    private func credentials(_ target: RequestTarget, _ request: Request) -> Credentials {
+        Credentials(target) { request.headers[values: $0] }
+    }
+
+    private func checkReader(
+        _ target: RequestTarget, _ request: Request, of room: RoomID
+    ) throws(HTTPRefusal) {
+        let rights: Rights
+        do throws(AuthenticationError) {
+            rights = try chat.rights(of: credentials(target, request), in: room)
+        } catch {
+            throw HTTPRefusal(error)
+        }
+        guard rights.contains(.read) else { throw .noRightToRead }
+    }
+
+    private func author(
+        _ target: RequestTarget, _ request: Request, in room: RoomID
+    ) throws(HTTPRefusal) -> String {
+        let identity: Identity
+        do throws(AuthenticationError) {
+            identity = try chat.identity(of: credentials(target, request))
+        } catch {
+            throw HTTPRefusal(error)
+        }
+        guard identity.rights(in: room).contains(.write) else { throw .noRightToWrite }
+        return identity.user
     }
 
     private func postedMessage(_ request: Request) async throws(FrameError) -> ClientMessage {

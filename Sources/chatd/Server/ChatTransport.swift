@@ -47,7 +47,7 @@ struct ChatTransport: Sendable {
         let upgrader = WebSocketUpgrader(
             origins: contents.origins, messageBytes: contents.limits.frameBytes,
             limits: contents.transport, sockets: sockets, metrics: contents.chat.metrics,
-            makeSession: { [chat = contents.chat] in chat.makeSession(room: $0, user: $1) })
+            makeSession: { [chat = contents.chat] in chat.makeSession(room: $0, credentials: $1) })
         let channel = WebSocketUpgradeChannel(
             responder: { request, writer, channel in
                 try await responder.respond(to: request, writer, channel)

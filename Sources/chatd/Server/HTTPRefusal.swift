@@ -30,12 +30,27 @@ struct HTTPRefusal: Error {
         status =
             switch error.code {
             case .tooLong: .contentTooLarge
+            case .forbidden: .forbidden
             case .idConflict: .conflict
             case .rateLimited: .tooManyRequests
             case .overloaded, .unavailable: .serviceUnavailable
             case .badFrame, .badMessage, .badRoom, .unknownType: .badRequest
             }
         body = ServerFrame.error(error)
+    }
+
+    /// Somebody who is not believed to be who he says.
+    init(_ error: AuthenticationError) {
+        switch error {
+        case .name(let error):
+            self.init(error)
+        case .token(let error):
+            self.init(.unauthorized, code: "unauthorized", "token: \(error.reason)")
+            // RFC 6750, 3: who sent no token is told no error.
+            headers[.wwwAuthenticate] =
+                error == .missing
+                ? "Bearer realm=\"chat\"" : "Bearer realm=\"chat\", error=\"invalid_token\""
+        }
     }
 
     /// A message that was not stored, or may not have been.
@@ -106,6 +121,12 @@ extension HTTPRefusal {
         .forbidden, code: "forbidden",
         "pages of this origin may not talk to this server (CHATD_ALLOWED_ORIGINS lists those that may)"
     )
+
+    static let noRightToRead = HTTPRefusal(
+        .forbidden, code: "forbidden", "no right to read this room")
+
+    static let noRightToWrite = HTTPRefusal(
+        .forbidden, code: "forbidden", "no right to write in this room")
 
     /// - Parameter methods: those that are.
     static func notAllowed(_ methods: [HTTPRequest.Method]) -> HTTPRefusal {

@@ -13,6 +13,7 @@ struct ServerConfiguration: Sendable {
     /// Nil: a single server, which has nobody to share rooms with.
     var redis: RedisURL?
     var origins: OriginRule
+    var authentication: Authentication
     var serverName: String
     /// Where the last known topology is kept; nil when there is no place for it.
     var topologyFile: String?
@@ -39,8 +40,11 @@ struct ServerConfiguration: Sendable {
         topologyFile = try Self.topologyFile(sources, catalog: catalog)
         spool = try Self.spoolPlace(sources)
         logLevel = try Self.logLevel(sources)
-        try Self.checkAuthentication(sources)
-        if try !Self.allowsOpen(sources), !bind.isLoopback { throw .openToOthers(bind: bind) }
+        authentication = try Authentication(sources)
+        let allowsOpen = try Self.allowsOpen(sources)
+        if authentication == .open, !allowsOpen, !bind.isLoopback {
+            throw .openToOthers(bind: bind)
+        }
     }
 
     // MARK: One setting each
@@ -164,16 +168,6 @@ struct ServerConfiguration: Sendable {
             throw .bad(given, allowed: "one of \(names)")
         }
         return level
-    }
-
-    private static func checkAuthentication(
-        _ sources: SettingSources
-    ) throws(ConfigurationError) {
-        guard let given = sources[.auth], given.text != "open" else { return }
-        guard given.text == "jwt" else {
-            throw .bad(given, allowed: "open, the only kind there is in this version")
-        }
-        throw .notAble(place: "\(given.place)=jwt", what: "check tokens; only 'open' exists")
     }
 
     private static func allowsOpen(_ sources: SettingSources) throws(ConfigurationError) -> Bool {

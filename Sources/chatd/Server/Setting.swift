@@ -5,6 +5,9 @@ enum Setting: String, CaseIterable, Sendable {
     case redisURL
     case auth
     case allowOpen
+    case jwtKeys
+    case jwtAudience
+    case jwtIssuer
     case allowedOrigins
     case serverName
     case topologyFile
@@ -21,6 +24,9 @@ enum Setting: String, CaseIterable, Sendable {
         case .redisURL: "--redis-url"
         case .auth: "--auth"
         case .allowOpen: "--allow-open"
+        case .jwtKeys: "--jwt-keys"
+        case .jwtAudience: "--jwt-audience"
+        case .jwtIssuer: "--jwt-issuer"
         case .allowedOrigins: "--allowed-origins"
         case .serverName: "--server-name"
         case .topologyFile: "--topology-file"
@@ -37,6 +43,9 @@ enum Setting: String, CaseIterable, Sendable {
         case .redisURL: "CHATD_REDIS_URL"
         case .auth: "CHATD_AUTH"
         case .allowOpen: "CHATD_ALLOW_OPEN"
+        case .jwtKeys: "CHATD_JWT_KEYS"
+        case .jwtAudience: "CHATD_JWT_AUDIENCE"
+        case .jwtIssuer: "CHATD_JWT_ISSUER"
         case .allowedOrigins: "CHATD_ALLOWED_ORIGINS"
         case .serverName: "CHATD_SERVER_NAME"
         case .topologyFile: "CHATD_TOPOLOGY_FILE"
@@ -45,13 +54,13 @@ enum Setting: String, CaseIterable, Sendable {
         }
     }
 
-    /// Whether the value may hold a password, so that it is never shown.
-    var isSecret: Bool { self == .catalog || self == .redisURL }
+    /// Whether the value may hold a secret – for the file of keys by mistake – so that it is never
+    /// shown.
+    var isSecret: Bool { self == .catalog || self == .redisURL || self == .jwtKeys }
 
     /// Names that other versions have or will have. Whoever sets one relies on what it does, so it
     /// is not passed over.
     static let unknownVariables: [(name: String, what: String)] = [
-        ("CHATD_JWT_KEYS", "check tokens"),
         ("CHATD_TLS_CERT", "speak TLS itself"),
         ("CHATD_TLS_KEY", "speak TLS itself"),
     ]
@@ -88,6 +97,8 @@ enum ConfigurationError: Error, Equatable {
     case badKind(Setting, path: String, allowed: String)
     /// This version cannot do what was asked for.
     case notAble(place: String, what: String)
+    /// A setting for tokens, where no tokens are checked.
+    case needsTokens(GivenValue)
     /// Open authentication where others than this machine's own programs can come in.
     case openToOthers(bind: HostAndPort)
 
@@ -95,7 +106,7 @@ enum ConfigurationError: Error, Equatable {
     var exitCode: Int32 {
         switch self {
         case .missing, .bad, .unreadableFile, .unknownKey, .badKind: 64
-        case .notAble, .openToOthers: 2
+        case .notAble, .needsTokens, .openToOthers: 2
         }
     }
 }
@@ -118,6 +129,9 @@ extension ConfigurationError: CustomStringConvertible {
             "\"\(setting.key)\" in \(path) must be \(allowed)"
         case .notAble(let place, let what):
             "\(place) is set, but this version of chatd cannot \(what)"
+        case .needsTokens(let given):
+            "\(given.place) is set, but tokens are checked only with \(Setting.auth.flag) jwt "
+                + "(\(Setting.auth.variable)=jwt)"
         case .openToOthers(let bind):
             "with \(Setting.auth.variable)=open anybody can chat under any name, so only loopback "
                 + "addresses are served, not \(bind); use --bind 127.0.0.1:8080, or "

@@ -9,9 +9,9 @@ struct SocketRequest {
     static let subprotocol = "chat.v1"
 
     var room: RoomID
-    /// Who asks. What is wrong with the name is told by a close frame: pages cannot read the answer
-    /// to an upgrade that failed.
-    var user: Result<String, FrameError>
+    /// Who asks. What is wrong with that is told by a close frame: pages cannot read the answer to
+    /// an upgrade that failed.
+    var credentials: Credentials
     /// What the answer names, if the client offered any.
     var subprotocol: String?
     /// The client's `Sec-WebSocket-Key`.
@@ -47,36 +47,18 @@ struct SocketRequest {
         }
         key = keys[0]
         // Names of subprotocols are told apart by case.
-        let offered = Self.words(field(.secWebSocketProtocol))
+        let offered = Credentials.words(field(.secWebSocketProtocol))
         guard offered.isEmpty || offered.contains(Self.subprotocol) else {
             throw HTTPRefusal(
                 .badRequest, code: "badRequest",
                 "Sec-WebSocket-Protocol: only \(Self.subprotocol) is spoken here")
         }
         subprotocol = offered.isEmpty ? nil : Self.subprotocol
-        user = Self.user(target)
-    }
-
-    /// The name in the query.
-    static func user(_ target: RequestTarget) -> Result<String, FrameError> {
-        guard let name = target["user"] else {
-            return .failure(FrameError(.badFrame, field: "user", "missing: add ?user=NAME"))
-        }
-        do throws(FrameError) {
-            return .success(try UserName.parse(name))
-        } catch {
-            return .failure(error)
-        }
+        credentials = Credentials(target, field: field)
     }
 
     private static func list(_ values: [String]) -> [String] {
-        words(values).map { $0.lowercased() }
-    }
-
-    private static func words(_ values: [String]) -> [String] {
-        values.flatMap { $0.split(separator: ",") }.map { word in
-            String(word.drop { $0 == " " || $0 == "\t" }.prefix { $0 != " " && $0 != "\t" })
-        }.filter { !$0.isEmpty }
+        Credentials.words(values).map { $0.lowercased() }
     }
 }
 

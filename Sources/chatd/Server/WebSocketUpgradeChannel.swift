@@ -105,8 +105,8 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
     let limits: TransportLimits
     let sockets: OpenSockets
     let metrics: ChatMetrics
-    /// Makes the session of a user in a room.
-    let makeSession: @Sendable (RoomID, String) -> any SocketSession
+    /// Makes the session of whoever these credentials prove, in a room; or one that says why not.
+    let makeSession: @Sendable (RoomID, Credentials) -> any SocketSession
 
     func buildUpgradeResponse(
         channel: any Channel, upgradeRequest: HTTPRequestHead, initialResponseHeaders: HTTPHeaders
@@ -134,11 +134,7 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
     ) -> EventLoopFuture<WebSocketUpgradeChannel.Outcome> {
         channel.eventLoop.makeCompletedFuture {
             let request = try socketRequest(upgradeRequest)
-            let session: any SocketSession =
-                switch request.user {
-                case .success(let user): makeSession(request.room, user)
-                case .failure(let error): UnknownUserSession(reason: error.message)
-                }
+            let session = makeSession(request.room, request.credentials)
             try channel.pipeline.syncOperations.addHandlers([
                 ByteToMessageHandler(WebSocketFrameDecoder(maxFrameSize: messageBytes)),
                 WebSocketHandler(
@@ -176,24 +172,4 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
         let text = key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
         return Data(Insecure.SHA1.hash(data: Data(text.utf8))).base64EncodedString()
     }
-}
-
-/// The session of somebody who did not say who he is: it only closes the socket.
-final class UnknownUserSession: SocketSession {
-    /// Nobody can come in like this; a page may ask its user and come again.
-    static let closeCode: UInt16 = 4401
-
-    private let reason: String
-
-    init(reason: String) {
-        self.reason = reason
-    }
-
-    func opened(_ socket: any SessionSocket) {
-        socket.close(code: Self.closeCode, reason: reason)
-    }
-
-    func received(_ text: ByteBuffer) {}
-
-    func closed(code: UInt16?) {}
 }

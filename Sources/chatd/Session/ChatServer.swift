@@ -16,6 +16,7 @@ final class ChatServer: Service {
 
     private let environment: RoomEnvironment
     private let directory: RoomDirectory
+    private let authenticator: any Authenticator
     private let isStopping = Atomic<Bool>(false)
     private let ticks = Atomic<Int>(0)
 
@@ -28,8 +29,10 @@ final class ChatServer: Service {
         limits: ChatLimits = ChatLimits(), logger: Logger, clock: ChatClock = .system,
         lanes: Int = 2,
         draw: @escaping @Sendable (ClosedRange<Int64>) -> Int64 = { .random(in: $0) },
-        metrics: ChatMetrics = ChatMetrics(), tracing: ChatTracing = ChatTracing()
+        metrics: ChatMetrics = ChatMetrics(), tracing: ChatTracing = ChatTracing(),
+        authenticator: any Authenticator = OpenAuthenticator()
     ) {
+        self.authenticator = authenticator
         environment = RoomEnvironment(
             store: store, pubSub: pubSub, serverName: serverName, limits: limits, clock: clock,
             lanes: WorkLanes(count: lanes), logger: logger, draw: draw, metrics: metrics,
@@ -46,14 +49,35 @@ final class ChatServer: Service {
 
     // MARK: For the transport
 
-    /// The session of a socket that is about to be opened.
+    /// Who sends a request.
+    func identity(of credentials: Credentials) throws(AuthenticationError) -> Identity {
+        try authenticator.identity(of: credentials, at: environment.clock.time())
+    }
+
+    /// What the sender of a request may do in `room`, where it does not matter who he is.
+    func rights(
+        of credentials: Credentials, in room: RoomID
+    ) throws(AuthenticationError) -> Rights {
+        try authenticator.rights(of: credentials, in: room, at: environment.clock.time())
+    }
+
+    /// The session of a socket that is about to be opened; one that only closes it again when its
+    /// sender is not known, or may not read the room.
     ///
-    /// - Parameters:
-    ///   - room: from ``RoomName/parse(_:)``.
-    ///   - user: from ``UserName/parse(_:)``.
-    func makeSession(room: RoomID, user: String) -> any SocketSession {
-        ChatSession(
-            room: room, user: user, environment: environment, directory: directory,
+    /// - Parameter room: from ``RoomName/parse(_:)``.
+    func makeSession(room: RoomID, credentials: Credentials) -> any SocketSession {
+        let identity: Identity
+        do throws(AuthenticationError) {
+            identity = try self.identity(of: credentials)
+        } catch {
+            return RefusedSession(.unauthorized, reason: error.reason)
+        }
+        guard identity.rights(in: room).contains(.read) else {
+            return RefusedSession(.forbidden, reason: "no right to read this room")
+        }
+        return ChatSession(
+            room: room, identity: identity, authenticator: authenticator,
+            environment: environment, directory: directory,
             isStopping: { [weak self] in
                 self?.isStopping.load(ordering: .sequentiallyConsistent) ?? true
             })

@@ -1,6 +1,7 @@
 import FoundationEssentials
 import Logging
 import NIOCore
+import Postgres
 import ShardRouter
 import Synchronization
 
@@ -11,6 +12,8 @@ import Synchronization
 final class ChatSession: SocketSession, MemberOwner {
     private struct State {
         var machine: SessionStateMachine
+        /// What the user may do in the room; a fresh token may change it.
+        var rights: Rights
         var member: Member?
         var room: Room?
         /// What arrived before `hello` was sent; bounded by ``SessionLimits/earlyFrames``.
@@ -19,25 +22,32 @@ final class ChatSession: SocketSession, MemberOwner {
 
     private let roomID: RoomID
     private let user: String
+    private let authenticator: any Authenticator
     private let environment: RoomEnvironment
     private let directory: RoomDirectory
     private let isStopping: @Sendable () -> Bool
     private let state: Mutex<State>
 
-    /// - Parameter isStopping: whether the server takes no more sockets.
+    /// - Parameters:
+    ///   - identity: of somebody who may read the room.
+    ///   - isStopping: whether the server takes no more sockets.
     init(
-        room: RoomID, user: String, environment: RoomEnvironment, directory: RoomDirectory,
+        room: RoomID, identity: Identity, authenticator: any Authenticator,
+        environment: RoomEnvironment, directory: RoomDirectory,
         isStopping: @escaping @Sendable () -> Bool
     ) {
         roomID = room
-        self.user = user
+        user = identity.user
+        self.authenticator = authenticator
         self.environment = environment
         self.directory = directory
         self.isStopping = isStopping
         state = Mutex(
             State(
                 machine: SessionStateMachine(
-                    limits: environment.limits, now: environment.clock.now())))
+                    limits: environment.limits, now: environment.clock.now(),
+                    expiry: identity.expiry(on: environment.clock)),
+                rights: identity.rights(in: room)))
     }
 
     // MARK: What the transport tells
@@ -116,14 +126,20 @@ final class ChatSession: SocketSession, MemberOwner {
     private func handle(_ text: ByteBuffer, _ member: Member, _ room: Room) {
         do throws(FrameError) {
             let frame = try ClientFrame.decode(text, limits: environment.limits)
+            if case .token = frame, !authenticator.takesTokens {
+                throw FrameError(.unknownType, field: "type", "tokens are not used here")
+            }
             environment.metrics.received(FrameLabel(frame))
             switch frame {
-            case .message(let message): store(message, member)
+            case .message(let message):
+                if isAllowed(.write, id: message.id, member) { store(message, member) }
             case .heartbeat(let heartbeat):
                 if isHandled({ $0.beat(at: $1) }, member) { room.beat(heartbeat, from: member) }
             case .history(let request): readHistory(request, member)
             case .typing:
+                guard isAllowed(.write, member) else { break }
                 if isHandled({ $0.typing(at: $1) }, member) { room.typing(member) }
+            case .token(let token): try renew(token, member)
             }
         } catch {
             environment.metrics.received(.bad)
@@ -132,6 +148,42 @@ final class ChatSession: SocketSession, MemberOwner {
             if let ending = state.withLock({ $0.machine.badFrame(at: now) }) {
                 end(ending, member)
             }
+        }
+    }
+
+    /// Whether the user has `right` in the room; else he is told that he has not.
+    private func isAllowed(_ right: Rights, id: UUID? = nil, _ member: Member) -> Bool {
+        if state.withLock({ $0.rights.contains(right) }) { return true }
+        if isHandled({ $0.other(at: $1) }, id: id, member) {
+            member.enqueue(ServerFrame.error(.forbidden, "no right to write here", id: id))
+        }
+        return false
+    }
+
+    /// Lets the socket live for as long as the fresh token says.
+    ///
+    /// - Throws: Why the token is not taken. It counts as a bad frame, so that nobody tries many.
+    private func renew(_ token: String, _ member: Member) throws(FrameError) {
+        guard isHandled({ $0.other(at: $1) }, member) else { return }
+        let identity: Identity
+        do throws(AuthenticationError) {
+            identity = try authenticator.identity(
+                of: Credentials(token: .one(token)), at: environment.clock.time())
+        } catch {
+            throw FrameError(.forbidden, error.reason)
+        }
+        guard identity.user == user else {
+            throw FrameError(.forbidden, "token: made for another user")
+        }
+        let rights = identity.rights(in: roomID)
+        guard rights.contains(.read) else { return end(.noRight, member) }
+        let expiry = identity.expiry(on: environment.clock)
+        state.withLock { state in
+            state.machine.renewed(until: expiry)
+            state.rights = rights
+        }
+        if let expiresAt = identity.expiresAt {
+            member.enqueue(ServerFrame.token(expiresAt: expiresAt))
         }
     }
 
@@ -223,5 +275,12 @@ final class ChatSession: SocketSession, MemberOwner {
         environment.logger.debug(
             "A request of a socket failed.",
             metadata: ["room.id": "\(roomID)", "action": "\(what)", "error": "\(error)"])
+    }
+}
+
+extension Identity {
+    /// When it has to be proven again, on the clock that sessions look at: one that nobody sets.
+    fileprivate func expiry(on clock: ChatClock) -> ContinuousClock.Instant? {
+        expiresAt.map { clock.now() + clock.time().duration(to: $0) }
     }
 }

@@ -32,6 +32,10 @@ struct SessionStateMachine: Sendable {
     /// Why the server closes the socket.
     enum Ending: Equatable {
         case silent, tooSlow, tooManyErrors, tooManyFrames, stopped
+        /// The identity has to be proven again, and was not.
+        case expired
+        /// The identity was proven again, and may not read the room any more.
+        case noRight
     }
 
     private(set) var phase = Phase.opening
@@ -47,8 +51,11 @@ struct SessionStateMachine: Sendable {
     private var historyReads = 0
     private var lastBeat: Instant
     private var slowSince: Instant?
+    private var expiry: Instant?
 
-    init(limits: ChatLimits, now: Instant) {
+    /// - Parameter expiry: when the identity has to be proven again; nil: never.
+    init(limits: ChatLimits, now: Instant, expiry: Instant? = nil) {
+        self.expiry = expiry
         self.limits = limits.session
         messages = TokenBucket(perSecond: limits.messagesPerSecond)
         others = TokenBucket(perSecond: limits.session.otherFramesPerSecond)
@@ -91,6 +98,8 @@ struct SessionStateMachine: Sendable {
         switch phase {
         case .ending:
             return .ignore
+        case .opening where isExpired(at: now), .open where isExpired(at: now):
+            return .end(.expired)
         case .opening:
             heldFrames += 1
             return heldFrames > limits.earlyFrames ? .end(.tooManyFrames) : .hold
@@ -149,13 +158,32 @@ struct SessionStateMachine: Sendable {
         return .handle
     }
 
+    /// A fresh token, or a frame that its sender has no right to send: it is to be looked at, or
+    /// refused.
+    mutating func other(at now: Instant) -> Intake {
+        if let wait = others.take(at: now) { return refuse(.rateLimited, wait, now) }
+        return .handle
+    }
+
+    /// The identity was proven again.
+    ///
+    /// - Parameter expiry: when that has to be done the next time; nil: never.
+    mutating func renewed(until expiry: Instant?) {
+        self.expiry = expiry
+    }
+
     // MARK: Time
+
+    private func isExpired(at now: Instant) -> Bool {
+        expiry.map { now >= $0 } ?? false
+    }
 
     /// Time has passed.
     ///
     /// - Returns: why the socket has to end, if so.
     mutating func ticked(at now: Instant, pendingBytes: Int) -> Ending? {
         guard phase != .ending else { return nil }
+        if isExpired(at: now) { return .expired }
         if now - lastBeat >= limits.silence { return .silent }
         guard pendingBytes > limits.pendingBytes else {
             slowSince = nil
@@ -180,6 +208,8 @@ extension SessionStateMachine.Ending {
         case .tooSlow: .tooSlow
         case .tooManyErrors, .tooManyFrames: .tooMany
         case .stopped: .stopped
+        case .expired: .unauthorized
+        case .noRight: .forbidden
         }
     }
 
@@ -191,6 +221,8 @@ extension SessionStateMachine.Ending {
         case .tooManyErrors: "too many errors"
         case .tooManyFrames: "too many frames"
         case .stopped: "server stopped"
+        case .expired: "token: expired"
+        case .noRight: "no right to read this room"
         }
     }
 }

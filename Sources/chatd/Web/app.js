@@ -9,6 +9,9 @@ const NAME_KEY = "chat.name";
 /** How long somebody who is typing is shown as such, in milliseconds. */
 const TYPING_SHOWN = 5_000;
 
+/** What a token looks like; other characters cannot be sent. */
+const TOKEN_ADDRESS = /^#token=([\w-]+\.[\w-]+\.[\w-]+)$/;
+
 const byID = (id) => document.getElementById(id);
 const storage = usableStorage();
 
@@ -23,6 +26,29 @@ function usableStorage() {
   }
 }
 
+// Tokens
+
+/** The token in the address, which it is taken out of: it must not be shown, shared or kept. */
+function takeToken() {
+  const token = TOKEN_ADDRESS.exec(location.hash)?.[1] ?? null;
+  if (location.hash.startsWith("#token=")) {
+    history.replaceState(null, "", location.pathname + location.search);
+  }
+  return token;
+}
+
+/** The name in a token; empty when there is none. Whether it is true is the server's affair. */
+function subject(token) {
+  try {
+    const base64 = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+    const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+    const { sub } = JSON.parse(new TextDecoder().decode(bytes));
+    return typeof sub === "string" ? sub : "";
+  } catch {
+    return "";
+  }
+}
+
 // Start page
 
 function showStart({ room, user, roomProblem = null, userProblem = null }) {
@@ -34,6 +60,7 @@ function showStart({ room, user, roomProblem = null, userProblem = null }) {
   fields.user.value = user;
   showProblem("room", roomProblem);
   showProblem("user", userProblem);
+  fields.user.readOnly = token !== null;
   byID("start-form").addEventListener("submit", (event) => {
     const problems = [
       showProblem("room", roomNameProblem(fields.room.value = fields.room.value.trim())),
@@ -42,6 +69,11 @@ function showStart({ room, user, roomProblem = null, userProblem = null }) {
     if (problems.some((isBad) => isBad)) {
       event.preventDefault();
       fields[problems[0] ? "room" : "user"].focus();
+    } else if (token !== null) {
+      // The way of forms would lose the token.
+      event.preventDefault();
+      history.replaceState(null, "", `/?room=${encodeURIComponent(fields.room.value)}`);
+      new RoomPage(fields.room.value, fields.user.value);
     } else {
       storage?.setItem(NAME_KEY, fields.user.value);
     }
@@ -65,7 +97,7 @@ class RoomPage {
   #unreadWhileHidden = 0;
 
   constructor(room, user) {
-    this.#client = new ChatClient({ room, user, storage, timers: wakefulTimers() });
+    this.#client = new ChatClient({ room, user, token, storage, timers: wakefulTimers() });
     byID("start").hidden = true;
     byID("chat").hidden = false;
     byID("room-name").textContent = room;
@@ -90,6 +122,10 @@ class RoomPage {
     on("typing", ({ from }) => this.#showTyping(from));
     byID("banner-retry").addEventListener("click", () => client.connect());
     addEventListener("online", () => client.wake());
+    addEventListener("hashchange", () => {
+      const fresh = takeToken();
+      if (fresh !== null) client.renew(fresh);
+    });
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) return;
       this.#unreadWhileHidden = 0;
@@ -133,13 +169,14 @@ class RoomPage {
     const { room, user } = this.#client;
     const reason = words?.replace(/^(user|room): /, "");
     this.#showConnection("not connected");
-    if (code === 4401) {
+    if (code === 4401 && token === null) {
       const userProblem = reason || "The server asks for your name again.";
       showStart({ room, user, userProblem });
     } else if (code === "badRoom") {
       showStart({ room, user, roomProblem: reason || "The server refused this room." });
     } else {
-      const fact = code === 4403 ? "You have no right to enter this room." : "Disconnected";
+      const fact = code === 4403 ? "You have no right to enter this room."
+        : code === 4401 ? "The server asks for a fresh token." : "Disconnected";
       byID("banner-text").textContent = reason ? `${fact} (${reason})` : fact;
       byID("banner").hidden = false;
     }
@@ -326,12 +363,14 @@ function wakefulTimers() {
 
 const parameters = new URLSearchParams(location.search);
 const room = (parameters.get("room") ?? "").trim();
-const user = (parameters.get("user") ?? storage?.getItem(NAME_KEY) ?? "").trim();
+const token = takeToken();
+const user = token !== null ? subject(token)
+  : (parameters.get("user") ?? storage?.getItem(NAME_KEY) ?? "").trim();
 const roomProblem = room === "" ? null : roomNameProblem(room);
 const userProblem = user === "" ? null : userNameProblem(user);
 if (room === "" || user === "" || roomProblem || userProblem) {
   showStart({ room, user, roomProblem, userProblem });
 } else {
-  storage?.setItem(NAME_KEY, user);
+  if (token === null) storage?.setItem(NAME_KEY, user);
   new RoomPage(room, user);
 }

@@ -55,6 +55,7 @@ export class ChatClient extends EventTarget {
   peopleCount = 0;
 
   #base;
+  #token;
   #timers;
   #reader;
   #sender;
@@ -70,15 +71,17 @@ export class ChatClient extends EventTarget {
   #lastTyping = -Infinity;
 
   /**
+   * @param token proves who `user` is, where the server asks for that; kept in memory only.
    * @param base where the server is, such as `https://chat.example`; the page's own by default.
    * @param storage keeps the outbox, such as `localStorage`; null keeps it in memory.
    * @param timers `{set(handler, delay), clear(handle)}` for heartbeats; a page whose timers are
    *   held back while it is hidden passes others.
    */
-  constructor({ room, user, base, storage = null, timers = ownTimers }) {
+  constructor({ room, user, token = null, base, storage = null, timers = ownTimers }) {
     super();
     this.room = room;
     this.user = user;
+    this.#token = token;
     this.#base = new URL(base ?? globalThis.location.origin);
     this.#timers = timers;
     this.outbox = new Outbox(room, user, storage);
@@ -111,6 +114,13 @@ export class ChatClient extends EventTarget {
     clearTimeout(this.#reconnectTimer);
     this.#drop(1000);
     this.#setState({ name: "closed", code: 1000, reason: "left" });
+  }
+
+  /** Takes a fresh token of the same user, for this connection and for those that follow. */
+  renew(token) {
+    this.#token = token;
+    if (this.state.name === "live") this.#write({ type: "token", token });
+    else if (this.state.name !== "connecting") this.connect();
   }
 
   /** Puts a message into the outbox and returns its entry; null when there is nothing to send. */
@@ -174,7 +184,9 @@ export class ChatClient extends EventTarget {
     this.#bye = null;
     this.#wasOpened = false;
     this.#setState({ name: "connecting" });
-    const socket = new WebSocket(url, ["chat.v1"]);
+    // Pages cannot set headers, so a token goes beside the subprotocol.
+    const bearer = this.#token === null ? [] : [`bearer.${this.#token}`];
+    const socket = new WebSocket(url, ["chat.v1", ...bearer]);
     socket.onopen = () => { this.#wasOpened = true; };
     socket.onmessage = (event) => this.#received(event.data);
     socket.onclose = (event) => this.#closed(event.code, event.reason);
@@ -184,7 +196,7 @@ export class ChatClient extends EventTarget {
 
   #url(endpoint) {
     const url = new URL(`/v1/rooms/${encodeURIComponent(this.room)}/${endpoint}`, this.#base);
-    url.searchParams.set("user", this.user);
+    if (this.#token === null) url.searchParams.set("user", this.user);
     return url;
   }
 
@@ -238,7 +250,8 @@ export class ChatClient extends EventTarget {
     url.searchParams.set("limit", "1");
     let refusal;
     try {
-      const response = await fetch(url, { signal: AbortSignal.timeout(3_000) });
+      const headers = this.#token === null ? {} : { Authorization: `Bearer ${this.#token}` };
+      const response = await fetch(url, { headers, signal: AbortSignal.timeout(3_000) });
       if (![400, 401, 403].includes(response.status)) return;
       const { code, message } = await response.json();
       const meaning = code === "badRoom" ? code : response.status === 403 ? 4403 : 4401;
@@ -304,6 +317,8 @@ export class ChatClient extends EventTarget {
   #refused(frame) {
     if (frame.id !== undefined) {
       this.#sender.refused(frame);
+    } else if (frame.code === "forbidden") {
+      // Of `typing`, or of a token: nothing waits for an answer.
     } else if (frame.code === "rateLimited") {
       // It does not say which frame was too much: all that wait are sent again.
       this.#reader.refused(frame);

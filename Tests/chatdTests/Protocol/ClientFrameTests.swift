@@ -76,6 +76,17 @@ import Testing
         #expect(request.limit == 500)
     }
 
+    @Test func `a fresh token is read`() throws {
+        #expect(try decode(#"{"type":"token","token":"a.b.c"}"#) == .token("a.b.c"))
+    }
+
+    @Test(arguments: ["null", "1", "{}", "[\"a.b.c\"]"])
+    func `a token must be a string`(value: String) {
+        #expect(throws: FrameError(.badFrame, field: "token", "must be a string")) {
+            try decode("{\"type\":\"token\",\"token\":\(value)}")
+        }
+    }
+
     @Test func `typing is read`() throws {
         #expect(try decode(#"{"type":"typing"}"#) == .typing)
     }

@@ -149,10 +149,11 @@ import Testing
     }
 
     @Test(arguments: [
-        (Setting.redisURL, "redis://:secret@host:port"), (.catalog, "password=secret host"),
+        (Setting.jwtKeys, "hs256:secret"), (.redisURL, "redis://:secret@host:port"),
+        (.catalog, "password=secret host"),
     ])
     func `what may hold a password is not repeated`(setting: Setting, text: String) {
-        let error = failure(flags: [setting: text])
+        let error = failure(flags: [setting: text, .auth: setting == .jwtKeys ? "jwt" : "open"])
 
         #expect(error?.description.contains(setting.flag) == true)
         #expect(error?.description.contains("secret") == false)
@@ -186,7 +187,7 @@ import Testing
         ) { try ConfigurationFile.read("/nowhere/chatd.json") }
     }
 
-    @Test(arguments: ["CHATD_JWT_KEYS", "CHATD_TLS_CERT", "CHATD_TLS_KEY"])
+    @Test(arguments: ["CHATD_TLS_CERT", "CHATD_TLS_KEY"])
     func `what this version cannot do is refused, not passed over`(variable: String) {
         let error = failure(environment: [variable: "/x"])
 
@@ -194,8 +195,28 @@ import Testing
         #expect(error?.exitCode == 2)
     }
 
-    @Test func `tokens cannot be checked yet`() {
-        #expect(failure(flags: [.auth: "jwt"])?.exitCode == 2)
+    @Test func `tokens need keys, and then any address may be served`() throws {
+        let flags: [Setting: String] = [
+            .auth: "jwt", .jwtKeys: "/keys", .jwtAudience: "chat", .bind: "0.0.0.0:80",
+        ]
+
+        guard case .tokens(let settings) = try read(flags: flags).authentication else {
+            Issue.record("tokens were asked for")
+            return
+        }
+        #expect(settings.keys == "/keys")
+        #expect(settings.audience == "chat")
+        #expect(settings.issuer == nil)
+        #expect(failure(flags: [.auth: "jwt"])?.description.contains("CHATD_JWT_KEYS") == true)
+        #expect(try read().authentication == .open)
+    }
+
+    @Test(arguments: [Setting.jwtKeys, .jwtAudience, .jwtIssuer])
+    func `settings of tokens are not passed over where none are checked`(setting: Setting) {
+        let error = failure(environment: [setting.variable: "x"])
+
+        #expect(error?.description.contains(setting.variable) == true)
+        #expect(error?.exitCode == 2)
     }
 
     @Test(arguments: [

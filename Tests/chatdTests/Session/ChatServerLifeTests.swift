@@ -259,7 +259,7 @@ import Testing
         let clock = ManualClock()
         let pubSub = PubSubHub().link()
         let server = TestChat.server(store: store, pubSub: pubSub, clock: clock)
-        let ada = FakeClient(server, room: .lobby, user: "ada")
+        let ada = FakeClient(server, room: .lobby, credentials: Credentials(user: "ada"))
 
         try await withThrowingTaskGroup { group in
             group.addTask { try await server.run() }

@@ -28,6 +28,31 @@ import Testing
         #expect(machine.ticked(at: start + .seconds(60), pendingBytes: 0) == nil)
     }
 
+    @Test(arguments: [true, false])
+    func `a session ends when its identity does, welcomed or not`(isOpen: Bool) {
+        let expiry = start + .seconds(5)
+        var machine = SessionStateMachine(limits: ChatLimits(), now: start, expiry: expiry)
+        if isOpen { machine.welcomed() }
+
+        #expect(machine.ticked(at: expiry - .nanoseconds(1), pendingBytes: 0) == nil)
+        #expect(machine.ticked(at: expiry, pendingBytes: 0) == .expired)
+        #expect(machine.received(at: expiry, pendingBytes: 0) == .end(.expired))
+        _ = machine.end()
+        #expect(machine.ticked(at: expiry, pendingBytes: 0) == nil)
+        #expect(machine.received(at: expiry, pendingBytes: 0) == .ignore)
+    }
+
+    @Test func `an identity that is proven again lasts longer`() {
+        var machine = SessionStateMachine(
+            limits: ChatLimits(), now: start, expiry: start + .seconds(5))
+        machine.welcomed()
+
+        machine.renewed(until: start + .seconds(9))
+
+        #expect(machine.ticked(at: start + .seconds(8), pendingBytes: 0) == nil)
+        #expect(machine.ticked(at: start + .seconds(9), pendingBytes: 0) == .expired)
+    }
+
     @Test mutating func `being welcomed after the end changes nothing`() {
         var machine = SessionStateMachine(limits: ChatLimits(), now: start)
         _ = machine.end()

@@ -83,10 +83,12 @@ final class FakeClient {
     private var arrivals: AsyncStream<ReadFrame>.Iterator
 
     /// - Parameter loop: which of the machine's event loops the socket lives on.
-    init(_ server: ChatServer, room: RoomID, user: String, loop: (any EventLoop)? = nil) {
+    init(
+        _ server: ChatServer, room: RoomID, credentials: Credentials, loop: (any EventLoop)? = nil
+    ) {
         socket = FakeSocket(
             eventLoop: loop ?? MultiThreadedEventLoopGroup.singleton.next())
-        session = server.makeSession(room: room, user: user)
+        session = server.makeSession(room: room, credentials: credentials)
         arrivals = socket.arrivals.makeAsyncIterator()
     }
 

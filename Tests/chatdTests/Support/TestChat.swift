@@ -18,12 +18,13 @@ struct TestChat {
         store: MemoryMessageStore = MemoryMessageStore(), hub: PubSubHub = PubSubHub(),
         clock: ManualClock = ManualClock(), limits: ChatLimits = ChatLimits(),
         metrics: ChatMetrics = ChatMetrics(), tracing: ChatTracing = ChatTracing(),
+        authenticator: any Authenticator = OpenAuthenticator(),
         _ body: (TestChat) async throws -> Void
     ) async throws {
         let pubSub = hub.link()
         let server = server(
             store: store, pubSub: pubSub, clock: clock, limits: limits, metrics: metrics,
-            tracing: tracing)
+            tracing: tracing, authenticator: authenticator)
         try await withThrowingTaskGroup { group in
             group.addTask { try await server.run() }
             try await body(TestChat(server: server, store: store, pubSub: pubSub, clock: clock))
@@ -34,19 +35,25 @@ struct TestChat {
     static func server(
         store: MemoryMessageStore, pubSub: PubSubHub.Link, clock: ManualClock,
         limits: ChatLimits = ChatLimits(), metrics: ChatMetrics = ChatMetrics(),
-        tracing: ChatTracing = ChatTracing()
+        tracing: ChatTracing = ChatTracing(),
+        authenticator: any Authenticator = OpenAuthenticator()
     ) -> ChatServer {
         ChatServer(
             store: store, pubSub: pubSub, serverName: "chatd-test", limits: limits,
             logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
             clock: ChatClock(now: { clock.now }, time: { clock.time }),
-            draw: { $0.lowerBound }, metrics: metrics, tracing: tracing)
+            draw: { $0.lowerBound }, metrics: metrics, tracing: tracing,
+            authenticator: authenticator)
     }
 
     func client(
         _ user: String, in room: RoomID = .lobby, loop: (any EventLoop)? = nil
     ) -> FakeClient {
-        FakeClient(server, room: room, user: user, loop: loop)
+        FakeClient(server, room: room, credentials: Credentials(user: user), loop: loop)
+    }
+
+    func client(token: String, in room: RoomID = .lobby) -> FakeClient {
+        FakeClient(server, room: room, credentials: Credentials(token: .one(token)))
     }
 
     /// Lets time pass, and has the server look at the clock as often as it would.
