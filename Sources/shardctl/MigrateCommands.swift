@@ -140,7 +140,7 @@ extension MigrateCommands {
                 options.acceptsFindings = acceptFindings
                 options.limits.patience = try time(wait, "--wait")
                 options.movesPatience = try time(waitForMoves, "--wait-for-moves")
-                let view = MigrateView(isJSON: common.json)
+                let view = MigrateView(isJSON: common.json, .up)
                 let result = try await FleetMigration(
                     cluster: try common.cluster(), options: options, tell: view.show
                 ).up()
@@ -163,6 +163,7 @@ extension MigrateCommands {
 
         @Option(help: "The version to take back: the last one, and no other.") var version: Int?
         @Flag(help: "Do not ask.") var yes = false
+        @Flag(help: "Take back also what these programs themselves need.") var library = false
         @Option(help: "Shards beside each other.") var parallel = 8
         @Option(help: "So many shards may fail before no other begins.") var maxFailures = 0
         @Option(help: "How long locks are waited for, in all.") var wait = "10min"
@@ -181,7 +182,8 @@ extension MigrateCommands {
                 var options = FleetOptions()
                 (options.parallel, options.maxFailures) = (parallel, maxFailures)
                 options.limits.patience = try time(wait, "--wait")
-                let view = MigrateView(isJSON: common.json)
+                options.takesLibraryBack = library
+                let view = MigrateView(isJSON: common.json, .down)
                 let fleet = FleetMigration(
                     cluster: try common.cluster(), options: options, tell: view.show)
                 let last = try await fleet.last()

@@ -51,7 +51,10 @@ extension MigrateCommands {
                 let all = MigrationLint().findings(in: files.map { LintFile($0) })
                 let wanted = Set(files.filter { $0.version >= from }.map(\.up.file))
                 return MigratePlanReport.lint(
-                    all.filter { wanted.contains($0.file) }, files: wanted.count)
+                    all.filter { wanted.contains($0.file) }
+                        + MigrationLint().findings(
+                            inWaysBackOf: files.filter { $0.version >= from }),
+                    files: wanted.count)
             }
         }
     }

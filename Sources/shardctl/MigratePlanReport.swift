@@ -22,7 +22,8 @@ struct MigratePlanReport {
                 "findings": .list(plan.findings.map { .object(Self.json($0)) }),
             ],
             next: isStuck
-                ? "shardctl migrate repair"
+                ? plan.databases.contains { $0.problem != nil }
+                    ? "shardctl status" : "shardctl migrate repair"
                 : isDangerous
                     ? "change the files as it says above, or: shardctl migrate up --accept-findings"
                     : isPending ? "shardctl migrate up" : "shardctl migrate verify",
@@ -73,7 +74,8 @@ struct MigratePlanReport {
 
     /// What a statement does to others, in words.
     static func words(_ effect: StatementEffect?) -> [String] {
-        guard let effect else { return ["newer than the parser: what it locks is not known"] }
+        guard let effect else { return ["the parser cannot read it: what it locks is not known"] }
+        guard effect.isKnown else { return ["what it does is not looked into"] }
         let heavy = effect.locks.filter { $0.level.blocksWriters }
         var words = heavy.map { lock in
             "\(lock.level) on \(lock.relation): \(lock.level.blocks) wait"
@@ -106,7 +108,7 @@ struct MigratePlanReport {
     static func lint(_ findings: [LintFinding], files: Int) -> Report {
         let dangers = findings.count { $0.severity == .danger }
         let summary =
-            "\(files) files, \(dangers) dangers, \(findings.count - dangers) pieces of advice"
+            "files: \(files), dangers: \(dangers), pieces of advice: \(findings.count - dangers)"
         return Report(
             lines: self.findings(findings) + [summary],
             json: ["findings": .list(findings.map { .object(json($0)) })],

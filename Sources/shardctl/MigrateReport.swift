@@ -31,6 +31,9 @@ enum MigrateReport {
 
     /// What needs a human, and the ways out.
     static func repairs(_ survey: FleetSurvey) -> Report {
+        let away = survey.all.compactMap { database in
+            database.problem.map { "\(database.name) does not answer: \($0)" }
+        }
         let obstacles = survey.all.flatMap { database in
             database.plan.obstacles.map { (database.name, $0) }
         }
@@ -40,7 +43,8 @@ enum MigrateReport {
         }
         let half = survey.all.flatMap(halfway)
         return Report(
-            lines: obstacles.isEmpty && half.isEmpty ? ["nothing needs a human"] : lines + half,
+            lines: obstacles.isEmpty && half.isEmpty && away.isEmpty
+                ? ["nothing needs a human"] : lines + half + away,
             json: [
                 "obstacles": .list(
                     obstacles.map { name, obstacle in
@@ -51,7 +55,7 @@ enum MigrateReport {
                         ])
                     })
             ], next: obstacles.isEmpty ? "shardctl migrate status" : "one of the commands above",
-            exitCode: obstacles.isEmpty ? 0 : 3)
+            exitCode: obstacles.isEmpty && away.isEmpty ? 0 : 3)
     }
 
     private static func state(_ database: FleetSurvey.Database) -> String {
@@ -121,7 +125,7 @@ enum MigrateReport {
             next: result.isComplete
                 ? (direction == .up ? "shardctl migrate verify" : "shardctl migrate status")
                 : (direction == .up
-                    ? "mend what is named above, then: shardctl migrate up --resume"
+                    ? "mend what is named above, then: shardctl migrate up"
                     : "mend what is named above, then: shardctl migrate down"),
             exitCode: result.isComplete ? 0 : 1)
     }

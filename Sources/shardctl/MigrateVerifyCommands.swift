@@ -68,7 +68,7 @@ extension MigrateCommands {
 
         func validate() throws {
             guard (shard == nil) != (endpoint == nil) else {
-                throw ValidationError("one of --shard and --endpoint")
+                throw ValidationError("give one of --shard and --endpoint")
             }
         }
 

@@ -25,7 +25,9 @@ struct MigrateVerifyReport {
             json: ["databases": .list(databases.map { .object(json($0)) })],
             next: isWell
                 ? isPending ? "shardctl migrate plan" : "shardctl status"
-                : "look at each, then: shardctl psql NAME, with the SQL above",
+                : databases.allSatisfy { $0.history.isEmpty && $0.differences.isEmpty }
+                    ? "shardctl status"
+                    : "look at each, then: shardctl psql NAME, with the SQL above",
             exitCode: isWell ? 0 : 3, isScript: showsSQL)
     }
 

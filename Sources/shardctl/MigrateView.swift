@@ -23,16 +23,23 @@ final class MigrateView: Sendable {
     /// `DATABASE VERSION STATEMENT`.
     private let death = ProcessInfo.processInfo.environment["SHARDCTL_DIE_AT"]
 
-    init(isJSON: Bool) {
+    private static let stoppedUp: StaticString = """
+
+        shardctl: stopped. What was being applied is rolled back or written down
+        next: shardctl migrate up
+
+        """
+    private static let stoppedDown: StaticString = """
+
+        shardctl: stopped. What was being taken back is rolled back or written down
+        next: shardctl migrate status; shardctl migrate down goes on
+
+        """
+
+    init(isJSON: Bool, _ direction: MigrationDirection) {
         self.isJSON = isJSON
         isTerminal = !isJSON && isatty(STDOUT_FILENO) == 1
-        Interruption.watch(
-            """
-
-            shardctl: stopped. What was being applied is rolled back or written down
-            next: shardctl migrate up --resume
-
-            """)
+        Interruption.watch(direction == .up ? Self.stoppedUp : Self.stoppedDown)
     }
 
     @Sendable func show(_ event: MigrationEvent) {

@@ -97,6 +97,9 @@ import Testing
     }
 
     @Test(arguments: [
+        ("0004_o'brien.up.sql", "is not called NNNN_title"),
+        ("0004_a b.up.sql", "is not called NNNN_title"),
+        ("20261126101112_x.up.sql", "a number of at most ten digits"),
         ("0004_x.sql", "is not called NNNN_title"), ("04_x.up.sql", "is not called NNNN_title"),
         ("00004_x.up.sql", "is not called NNNN_title"), ("0000_x.up.sql", "is not called"),
         ("0004_x.down.sql", "0004_x.down.sql is not recorded"),
@@ -106,6 +109,28 @@ import Testing
         try write(name, "select 1;\n")
 
         #expect(refusal().contains(reason), "\(refusal())")
+    }
+
+    @Test func `what editors leave in the folder is no migration`() throws {
+        defer { remove() }
+        try write(".#0004_x.up.sql", "select 1;\n")
+
+        #expect(refusal() == "none")
+    }
+
+    @Test func `a file in another encoding is named, and a byte order mark does not count`() throws
+    {
+        defer { remove() }
+        let name = "0004_x.up.sql"
+        try Data([0x2D, 0x2D, 0x20, 0xE4, 0x0A]).write(to: folder.appending(path: name))
+        #expect(refusal().contains("0004_x.up.sql is not in UTF-8"))
+
+        try write(name, "\u{FEFF}select 1;\n")
+        try MigrationFiles(folder: folder).writeSums()
+
+        #expect(
+            try MigrationFiles(folder: folder).load().last?.up.statements.map(\.text)
+                == ["select 1"])
     }
 
     @Test func `a way back without a way there is refused`() throws {

@@ -158,6 +158,7 @@ import Testing
         ("begin; select 1; commit;", "the runner begins and ends transactions"),
         ("create index concurrently i on a (n);", "cannot run in a transaction"),
         ("vacuum a;", "cannot run in a transaction"),
+        ("copy a to stdout;", "nobody would take the rows"),
     ])
     func `what would break the transaction of a file is refused before it begins`(
         sql: String, reason: String
@@ -235,6 +236,15 @@ import Testing
         #expect(directives.statementTimeout == .seconds(300))
         #expect(directives.phase == .contract)
         #expect(directives.isRepeatable)
+    }
+
+    @Test(arguments: [
+        "--shardctl: lock_timeout=1s\nselect 1;", "-- ShardCtl: transaction=off\nselect 1;",
+        "-- a title\n-- shardctl: transaction=off\nselect 1;",
+        "-- shardctl: allow=ban-drop-table reason=\"x\" transaction=off\ndrop table a;",
+    ])
+    func `what looks like a directive and is none is refused`(sql: String) {
+        #expect(throws: OperationError.self) { try MigrationScript(file: "a.up.sql", sql: sql) }
     }
 
     @Test(arguments: [

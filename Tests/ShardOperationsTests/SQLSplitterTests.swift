@@ -6,6 +6,29 @@ import Testing
 
 @Suite struct SQLSplitterTests {
     @Test(arguments: [
+        // The old line end of the Macintosh ends a comment.
+        ("-- makes y\rcreate table y ();\r", ["create table y ()"]),
+        (
+            #"select E'it''s \'; drop table notes; --'; select 2"#,
+            [#"select E'it''s \'; drop table notes; --'"#, "select 2"]
+        ),
+        ("select E'a'\n  'b\\'c;'; select 2", ["select E'a'\n  'b\\'c;'", "select 2"]),
+        (#"select E'a' ; select '\'"#, ["select E'a'", #"select '\'"#]),
+    ])
+    func `ends of comments and of strings are those of the server`(
+        text: String, pieces: [String]
+    ) throws {
+        #expect(try SQLSplitter.statements(of: text).map(\.text) == pieces)
+    }
+
+    @Test func `a NUL byte is refused with its line`() {
+        let problem = #expect(throws: SQLProblem.self) {
+            try SQLSplitter.statements(of: "select 1;\nselect 2\0, 3;")
+        }
+        #expect(problem?.line == 2)
+    }
+
+    @Test(arguments: [
         "select 'a;b'", "select 'it''s; fine'", "select 'a\\'", "select E'a\\';b'",
         "select e'\\\\'", "select \"a;b\"", "select \"a\"\";b\"", "select U&'\\0061;'",
         "select $$a;b$$", "select $tag$ a; $$ b; $other$ c; $tag$", "select $1, 'x;'",

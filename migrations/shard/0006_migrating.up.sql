@@ -20,3 +20,18 @@ comment on column shard.migrations.origin is
     'applied: the file ran here. baseline: it was taken as done. repaired: a human said so.';
 
 grant select on shard.migration_steps to chat_app;
+
+-- The way back of register_table: for files that drop a table, or that no longer let it move.
+create function shard.unregister_table(name text) returns void
+language plpgsql
+set search_path = pg_catalog, public, pg_temp as $$
+declare
+    target regclass := name::regclass;
+begin
+    delete from shard.tables t where to_regclass(t.table_name) = target;
+    if not found then
+        raise exception 'table % is not registered', name using errcode = 'undefined_object';
+    end if;
+end
+$$;
+revoke all on function shard.unregister_table(text) from public;

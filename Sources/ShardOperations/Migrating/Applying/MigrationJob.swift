@@ -14,8 +14,10 @@ struct StatementFailure: Error {
 
 /// One file on its way into one database: what is written down about it. No I/O.
 struct MigrationJob: Sendable {
-    /// The SQLSTATE of what the runner itself finds out about a statement.
-    private static let ownState = "SM003"
+    /// The SQLSTATEs of what the runner itself finds out about a statement: that nobody can tell
+    /// whether it has run, and that something else is where it would make something.
+    private static let unseenState = "SM003"
+    private static let differentState = "SM004"
 
     let kind: SchemaKind
     let migration: Migration
@@ -81,9 +83,11 @@ struct MigrationJob: Sendable {
     }
 
     /// What is wrong with a statement, for the way of an error of the server.
-    func problem(_ number: Int, _ what: String) -> PostgresError {
+    func problem(_ number: Int, _ what: String, isUnseen: Bool) -> PostgresError {
         .server(
-            ServerError(sqlState: Self.ownState, message: what, statementIndex: number))
+            ServerError(
+                sqlState: isUnseen ? Self.unseenState : Self.differentState, message: what,
+                statementIndex: number))
     }
 
     func failure(
@@ -94,11 +98,16 @@ struct MigrationJob: Sendable {
             ? script.statements[failure.number] : SQLStatement(text: "")
         let place = "\(database): \(script.file), line \(statement.line)"
         let step = "\(migration.version)/\(failure.number + 1)"
-        if failure.error.sqlState == Self.ownState, case .server(let error) = failure.error {
+        let repair =
+            "look at the database, then: shardctl migrate repair \(database) --step \(step) --done, "
+            + "or --again"
+        if [Self.unseenState, Self.differentState].contains(failure.error.sqlState),
+            case .server(let error) = failure.error
+        {
             return .refused(
                 "\(place): \(error.message): \(StatementText.brief(statement.text))",
-                next: "look at the database, then: shardctl migrate repair \(database) --step "
-                    + "\(step) --done, or --again")
+                next: error.sqlState == Self.unseenState
+                    ? repair : "drop or rename what is there, then: shardctl migrate up")
         }
         let rest =
             if case .connectionLost(_, mayHaveRun: true) = failure.error {
@@ -121,6 +130,13 @@ struct MigrationJob: Sendable {
             why +=
                 "; one statement may take \(Duration.milliseconds(limit).formatted): "
                 + "a first line such as -- shardctl: statement_timeout=5min allows more"
+        }
+        guard
+            MigrationStep(statement) != .opaque || script.directives.isTransactional
+                || script.directives.isRepeatable
+        else {
+            return .failed(
+                "\(place): \(why); what it committed before that stays, and \(rest)", next: repair)
         }
         return .failed(
             "\(place): \(why); \(rest)",

@@ -10,6 +10,8 @@ public struct MigrationPlan: Sendable, Equatable {
         case late(Migration, after: Int)
         /// Statements of it have run, and now the file says something else.
         case editedHalfway(Migration, step: Int)
+        /// A statement of it was begun, and nothing in the database tells whether all of it has run.
+        case unseen(Migration, step: Int)
         /// Its way back was begun and not ended.
         case halfwayDown(MigrationState.Entry)
         /// The journal has statements of a file that is not there, or is transactional now.
@@ -67,6 +69,11 @@ public struct MigrationPlan: Sendable, Equatable {
                 obstacles.append(.editedHalfway(file, step: step.number))
                 continue
             }
+            if !step.isDone, !file.up.directives.isRepeatable,
+                MigrationStep(statements[step.number - 1]) == .opaque
+            {
+                obstacles.append(.unseen(file, step: step.number))
+            }
         }
     }
 
@@ -83,7 +90,7 @@ extension MigrationPlan.Obstacle: CustomStringConvertible {
     public var version: Int {
         switch self {
         case .notInFiles(let entry), .edited(let entry, _), .halfwayDown(let entry): entry.version
-        case .late(let file, _), .editedHalfway(let file, _): file.version
+        case .late(let file, _), .editedHalfway(let file, _), .unseen(let file, _): file.version
         case .strayStep(let step): step.version
         }
     }
@@ -94,11 +101,16 @@ extension MigrationPlan.Obstacle: CustomStringConvertible {
             "its history has migration \(Migration.name(version: entry.version, title: entry.title)), "
                 + "which is not in the files"
         case .edited(_, let file):
-            "migration \(file.version) (\(file.title)) was edited after it was applied"
+            // Its sum is chained to that of the way back before it.
+            "migration \(file.version) (\(file.title)) was edited after it was applied, or the "
+                + ".down.sql before it was"
         case .late(let file, let last):
             "migration \(file.version) (\(file.title)) is missing, but \(last) is applied already"
         case .editedHalfway(let file, let step):
             "migration \(file.version) (\(file.title)) was edited after its statement \(step) had begun"
+        case .unseen(let file, let step):
+            "statement \(step) of migration \(file.version) (\(file.title)) was begun, and nothing in "
+                + "the database tells whether all of it has run"
         case .halfwayDown(let entry):
             "taking migration \(entry.version) (\(entry.title)) back was begun and not ended"
         case .strayStep(let step):
@@ -122,6 +134,9 @@ extension MigrationPlan.Obstacle: CustomStringConvertible {
         case .editedHalfway(_, let step):
             "restore the file; if the database was put right by hand: "
                 + "shardctl migrate repair \(database) --step \(version)/\(step) --again"
+        case .unseen(_, let step):
+            "look at the database, then: shardctl migrate repair \(database) --step "
+                + "\(version)/\(step) --done, or --again"
         case .halfwayDown:
             "shardctl migrate down"
         case .strayStep:

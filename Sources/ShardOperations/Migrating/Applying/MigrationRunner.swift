@@ -36,7 +36,8 @@ struct MigrationRunner: Sendable {
     ) async throws {
         let start = ContinuousClock.now
         let script = migration.script(direction)
-        try check(script)
+        let check = ScriptCheck(script: script)
+        try check.run()
         let job = MigrationJob(
             kind: kind, migration: migration, direction: direction, script: script)
         if script.directives.isTransactional {
@@ -47,8 +48,8 @@ struct MigrationRunner: Sendable {
                 let known = steps.first { $0.direction == direction && $0.number == number + 1 }
                 let statement = script.statements[number]
                 if let known, known.statement != statement.checksum {
-                    throw refused(
-                        script, statement,
+                    throw check.refused(
+                        statement,
                         "\(database): the file was edited after this statement had begun",
                         next: "restore the file")
                 }
@@ -63,38 +64,6 @@ struct MigrationRunner: Sendable {
         try await prepareSession()
         let elapsed = ContinuousClock.now - start
         tell(direction == .up ? .applied(migration, elapsed) : .undone(migration, elapsed))
-    }
-
-    /// What the runner would trip over half-way.
-    private func check(_ script: MigrationScript) throws {
-        for statement in script.statements {
-            let step = MigrationStep(statement)
-            if step == .controlsTransaction {
-                throw refused(
-                    script, statement, "the runner begins and ends transactions, not the file",
-                    next: "take the statement out")
-            }
-            if case .makesIndex(let index) = step, index.name == nil {
-                throw refused(
-                    script, statement,
-                    "an index that is made concurrently needs a name, so that it can be found again",
-                    next: "give it a name")
-            }
-            if script.directives.isTransactional, step.needsNoTransaction {
-                throw refused(
-                    script, statement, "this statement cannot run in a transaction",
-                    next: "move it into a file of its own that begins with: "
-                        + "-- shardctl: transaction=off")
-            }
-        }
-    }
-
-    private func refused(
-        _ script: MigrationScript, _ statement: SQLStatement, _ why: String, next: String
-    ) -> OperationError {
-        .refused(
-            "\(script.file), line \(statement.line): \(why): \(StatementText.brief(statement.text))",
-            next: next)
     }
 
     // MARK: - Transactions
@@ -273,12 +242,12 @@ struct MigrationRunner: Sendable {
             }
             return !isDoneThen
         case .different(let what):
-            throw job.problem(number, what)
+            throw job.problem(number, what, isUnseen: false)
         case .unknown where job.script.directives.isRepeatable:
             return true
         case .unknown:
             throw job.problem(
-                number, "nobody saw its end, and nothing in the database tells whether it ran")
+                number, "nothing in the database tells whether all of it has run", isUnseen: true)
         }
     }
 
@@ -300,7 +269,9 @@ struct MigrationRunner: Sendable {
                 guard try await hasRun(mend, job) else { return }
             }
         case .opaque where !job.script.directives.isRepeatable: return
-        case .plain, .dropsIndexes, .detaches, .repeatable, .opaque, .controlsTransaction: break
+        case .plain, .dropsIndexes, .detaches, .repeatable, .opaque, .controlsTransaction,
+            .givesRows:
+            break
         }
         try await write(Self.asRunner + job.stepRemoval(number))
     }

@@ -17,6 +17,8 @@ enum MigrationStep: Sendable, Equatable {
     case opaque
     /// BEGIN, COMMIT and the like: the runner's own business.
     case controlsTransaction
+    /// COPY … TO STDOUT.
+    case givesRows
 
     /// An index by the statement that makes it.
     struct MadeIndex: Sendable, Equatable {
@@ -43,7 +45,7 @@ enum MigrationStep: Sendable, Equatable {
     var needsNoTransaction: Bool {
         switch self {
         case .makesIndex, .dropsIndexes, .rebuilds, .detaches, .repeatable: true
-        case .plain, .opaque, .controlsTransaction: false
+        case .plain, .opaque, .controlsTransaction, .givesRows: false
         }
     }
 
@@ -51,7 +53,7 @@ enum MigrationStep: Sendable, Equatable {
     var waitsPolitely: Bool {
         switch self {
         case .makesIndex, .dropsIndexes, .rebuilds, .detaches: true
-        case .plain, .repeatable, .opaque, .controlsTransaction: false
+        case .plain, .repeatable, .opaque, .controlsTransaction, .givesRows: false
         }
     }
 
@@ -83,11 +85,12 @@ enum MigrationStep: Sendable, Equatable {
             return detaching(fields) ?? .plain
         case "VacuumStmt", "ClusterStmt", "AlterSystemStmt", "CheckPointStmt":
             return .repeatable
+        case "CopyStmt" where !fields.isSet("is_from") && fields["filename"] == nil:
+            return .givesRows
         case "TransactionStmt":
             return .controlsTransaction
         case "DoStmt":
-            let isCommitting = text.lowercased().contains("commit")
-            return isCommitting || text.lowercased().contains("rollback") ? .opaque : .plain
+            return text.lowercased().contains(/\b(commit|rollback)\b/) ? .opaque : .plain
         case "CallStmt", "CreatedbStmt", "DropdbStmt", "CreateTableSpaceStmt",
             "DropTableSpaceStmt", "CreateSubscriptionStmt", "AlterSubscriptionStmt",
             "DropSubscriptionStmt", "AlterDatabaseStmt":

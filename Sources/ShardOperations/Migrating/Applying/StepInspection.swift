@@ -25,7 +25,7 @@ struct StepInspection: Sendable {
         case .rebuilds: try await lookForCopies()
         case .detaches(let partition, let parent): try await look(partition, parent)
         case .plain, .repeatable: .absent
-        case .opaque, .controlsTransaction: .unknown
+        case .opaque, .controlsTransaction, .givesRows: .unknown
         }
     }
 

@@ -35,10 +35,12 @@ public struct HistoryDrift: Sendable, Equatable {
         var drift = missing(table, found, expected)
         for (index, entry) in found.enumerated() {
             drift += differences(table, entry, files[entry.version])
-            if found[(index + 1)...].contains(where: {
-                MigrationSeries(of: $0.version) == MigrationSeries(of: entry.version)
-                    && $0.appliedAt < entry.appliedAt
-            }) {
+            if entry.isRun,
+                found[(index + 1)...].contains(where: {
+                    MigrationSeries(of: $0.version) == MigrationSeries(of: entry.version)
+                        && $0.appliedAt < entry.appliedAt
+                })
+            {
                 drift.append(
                     HistoryDrift(
                         version: entry.version, title: entry.title, change: .late,

@@ -150,7 +150,9 @@ struct SchemaComparison {
         } else if new.kind == .table, !difference.statements.isEmpty {
             difference.remark = "Rewrites the table, which keeps everybody out meanwhile."
         } else if difference.statements.isEmpty, difference.remark == nil {
-            difference.remark = "No statement changes this in place: write a migration that does."
+            difference.remark =
+                "No statement is made for this: change it by hand on this database alone "
+                + "(ALTER TYPE … RENAME VALUE, ATTACH or DETACH PARTITION and their like)."
         }
         return difference
     }

@@ -51,7 +51,8 @@ struct SchemaSight: Sendable {
                 Statement(
                     """
                     select \(state) \(registered), array_agg(m.version::int8), array_agg(m.title),
-                        array_agg(m.checksum), array_agg(m.applied_at), \(steps), \(identity),
+                        array_agg(m.checksum), array_agg(m.applied_at),
+                        array_agg(coalesce(to_jsonb(m)->>'origin', 'applied')), \(steps), \(identity),
                         \(number),
                         current_setting('server_version_num')::int8
                     from \(schema).migrations m
@@ -61,15 +62,16 @@ struct SchemaSight: Sendable {
         let titles = try row.get(2, as: [String]?.self) ?? []
         let checksums = try row.get(3, as: [String]?.self) ?? []
         let times = try row.get(4, as: [Timestamp]?.self) ?? []
+        let origins = try row.get(5, as: [String]?.self) ?? []
         return SchemaSight(
             state: try row.get(0),
             history: versions.indices.map {
                 HistoryEntry(
                     version: versions[$0], title: titles[$0], checksum: checksums[$0],
-                    appliedAt: times[$0])
+                    appliedAt: times[$0], isRun: origins[$0] == "applied")
             },
-            leftovers: try row.get(5, as: [Int].self).reduce(into: [:]) { $0[$1, default: 0] += 1 },
-            serverVersion: try row.get(8), clusterID: try row.get(6), shardID: try row.get(7))
+            leftovers: try row.get(6, as: [Int].self).reduce(into: [:]) { $0[$1, default: 0] += 1 },
+            serverVersion: try row.get(9), clusterID: try row.get(7), shardID: try row.get(8))
     }
 
     private static let preparation = Statement(

@@ -74,15 +74,18 @@ public struct MigrationScript: Sendable, Equatable {
     /// - Throws: a refusal that names the file and the line.
     public init(file: String, sql: String) throws {
         self.file = file
-        do throws(MigrationDirectives.Problem) {
-            directives = try MigrationDirectives(sql: sql)
-        } catch {
-            throw Self.refused("\(file): \(error)")
-        }
         do throws(SQLProblem) {
             statements = try SQLSplitter.statements(of: sql)
         } catch {
             throw Self.refused("\(file), \(error)")
+        }
+        do throws(MigrationDirectives.Problem) {
+            directives = try MigrationDirectives(sql: sql)
+            for (index, statement) in statements.enumerated() {
+                try MigrationDirectives.check(statement, isFirst: index == 0)
+            }
+        } catch {
+            throw Self.refused("\(file): \(error)")
         }
     }
 

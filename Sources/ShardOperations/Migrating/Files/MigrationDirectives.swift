@@ -32,13 +32,49 @@ public struct MigrationDirectives: Sendable, Equatable {
 
     /// Reads the first line of `sql`; without directives everything has its default.
     init(sql: String) throws(Problem) {
-        let prefix = "-- shardctl:"
-        guard let line = sql.split(separator: "\n", maxSplits: 1).first, line.hasPrefix(prefix)
-        else { return }
-        let words = line.dropFirst(prefix.count).split { $0.isWhitespace }
+        let line = String(sql.prefix { $0 != "\n" })
+        guard line.hasPrefix(Self.prefix) else {
+            // Somebody meant one: taking it for a comment would apply the file in another way.
+            guard !Self.resemblesDirective(line) else {
+                throw Problem(
+                    description: "the first line looks like directives, which begin with "
+                        + "'\(Self.prefix)'")
+            }
+            return
+        }
+        let words = line.dropFirst(Self.prefix.count).split { $0.isWhitespace }
         // An `allow=` in the first line belongs to the first statement: the lint reads it.
         guard words.first?.hasPrefix("allow=") != true else { return }
         for word in words { try read(String(word)) }
+    }
+
+    private static let prefix = "-- shardctl:"
+
+    static func resemblesDirective(_ line: String) -> Bool {
+        let plain = line.lowercased().filter { !$0.isWhitespace }
+        return plain.hasPrefix("--shardctl")
+    }
+
+    /// Directives stand in the first line alone; elsewhere only `allow=` does.
+    static func check(_ statement: SQLStatement, isFirst: Bool) throws(Problem) {
+        for (index, comment) in statement.comments.enumerated() {
+            guard resemblesDirective("--" + comment), !(isFirst && index == 0) else { continue }
+            guard comment.hasPrefix("shardctl: allow=") else {
+                throw Problem(
+                    description: "'-- \(comment)' before the statement in line \(statement.line): "
+                        + "directives stand in the first line of the file")
+            }
+        }
+        let names = ["transaction", "lock_timeout", "statement_timeout", "phase", "repeatable"]
+        for comment in statement.comments where comment.hasPrefix("shardctl: allow=") {
+            // Behind the reason, which may say anything.
+            let rest = comment.split(separator: "\"").last.map(String.init) ?? ""
+            guard let name = names.first(where: { rest.contains("\($0)=") }) else { continue }
+            throw Problem(
+                description:
+                    "\(name)= stands behind an allow=: directives have a line of their own, "
+                    + "the first")
+        }
     }
 
     private mutating func read(_ word: String) throws(Problem) {

@@ -140,7 +140,8 @@ extension MigrationFiles {
                 "there is no such folder, or it cannot be read",
                 next: "name the folder that holds shard/ and catalog/ with --migrations")
         }
-        var files = try names.filter { $0.hasSuffix(".sql") }.map(file)
+        // Those that begin with a dot are editors' own.
+        var files = try names.filter { $0.hasSuffix(".sql") && !$0.hasPrefix(".") }.map(file)
         files.sort {
             ($0.version, $0.title, $1.isUp ? 1 : 0) < ($1.version, $1.title, $0.isUp ? 1 : 0)
         }
@@ -164,19 +165,44 @@ extension MigrationFiles {
         let digits = name.prefix { ("0"..."9").contains($0) }
         guard parts.count == 3, ["up", "down"].contains(parts[1]), digits.count >= 4,
             let version = Int(digits), version > 0, version <= Int(Int32.max),
-            parts[0].count > digits.count + 1,
+            name.utf8.allSatisfy(Self.isPlain), parts[0].count > digits.count + 1,
             Migration.name(version: version, title: String(parts[0].dropFirst(digits.count + 1)))
                 == parts[0]
         else {
             throw refused(
-                "\(name) is not called NNNN_title.up.sql or NNNN_title.down.sql",
+                "\(name) is not called NNNN_title.up.sql or NNNN_title.down.sql, with a number of "
+                    + "at most ten digits and a title of letters, digits, _ and -",
                 next: "rename it, then: shardctl migrate new --refresh")
         }
-        let text = try String(contentsOf: folder.appending(path: name), encoding: .utf8)
-            .replacingOccurrences(of: "\r\n", with: "\n")
+        let text = try text(of: name)
         return File(
             name: name, version: version, title: String(parts[0].dropFirst(digits.count + 1)),
             isUp: parts[1] == "up", text: text)
+    }
+}
+
+extension MigrationFiles {
+    /// What stands in names of files stands in SQL, too.
+    private static func isPlain(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"), UInt8(ascii: "-"),
+            UInt8(ascii: "."):
+            true
+        default: false
+        }
+    }
+
+    /// With LF line ends and without the mark that some editors put first.
+    private func text(of name: String) throws -> String {
+        let data = try Data(contentsOf: folder.appending(path: name))
+        guard let text = String(validating: data, as: UTF8.self) else {
+            throw refused(
+                "\(name) is not in UTF-8",
+                next: "convert it, such as by: iconv -f latin1 -t utf8")
+        }
+        let plain = text.hasPrefix("\u{FEFF}") ? String(text.dropFirst()) : text
+        return plain.replacingOccurrences(of: "\r\n", with: "\n")
     }
 }
 

@@ -22,6 +22,11 @@ struct SQLSplitter {
     /// - Throws: ``SQLProblem`` for what has no end, and for commands of `psql`.
     static func statements(of text: String) throws(SQLProblem) -> [SQLStatement] {
         var splitter = SQLSplitter(bytes: Array(text.utf8))
+        if let place = splitter.bytes.firstIndex(of: 0) {
+            // Whatever passes a text on ends it there.
+            let lines = splitter.bytes[..<place].count { $0 == UInt8(ascii: "\n") }
+            throw SQLProblem(line: lines + 1, what: "a NUL byte is no part of SQL")
+        }
         try splitter.run()
         return splitter.statements
     }
@@ -106,7 +111,9 @@ struct SQLSplitter {
             switch bytes[index] {
             case quote:
                 index += 1
-                return  // A doubled one opens again at once.
+                // Without escapes a doubled one ends here and begins anew; with them, what goes on
+                // behind a doubled one or a line break is still the same string.
+                guard isEscaping, goesOn() else { return }
             case UInt8(ascii: "\\") where isEscaping:
                 if peek(1) == UInt8(ascii: "\n") { line += 1 }
                 index += 2
@@ -118,6 +125,22 @@ struct SQLSplitter {
             }
         }
         throw SQLProblem(line: begin, what: "a quote is never closed")
+    }
+
+    /// Whether the string that has just ended goes on: at once, or behind white space with a line
+    /// break in it. Then it stands behind the opening quote.
+    private mutating func goesOn() -> Bool {
+        var after = index
+        var lines = 0
+        while after < bytes.count, [32, 9, 10, 11, 12, 13].contains(bytes[after]) {
+            if bytes[after] == UInt8(ascii: "\n") { lines += 1 }
+            after += 1
+        }
+        guard after < bytes.count, bytes[after] == UInt8(ascii: "'"), after == index || lines > 0
+        else { return false }
+        index = after + 1
+        line += lines
+        return true
     }
 
     /// `$$ … $$`, `$tag$ … $tag$`, or a parameter such as `$1`.
@@ -151,7 +174,11 @@ struct SQLSplitter {
 
     private mutating func lineComment() {
         let begin = index + 2
-        while index < bytes.count, bytes[index] != UInt8(ascii: "\n") { index += 1 }
+        while index < bytes.count, bytes[index] != UInt8(ascii: "\n"),
+            bytes[index] != UInt8(ascii: "\r")
+        {
+            index += 1
+        }
         comments.append(
             String(decoding: bytes[begin..<index], as: UTF8.self)
                 .trimmingPrefix { $0.isWhitespace }.description)

@@ -1,5 +1,5 @@
 import CPgQuery
-import Foundation
+import Glibc
 
 /// A part of PostgreSQL's own parse tree, by the names of its source (`parsenodes.h`).
 enum SyntaxTree: Sendable, Equatable {
@@ -26,13 +26,10 @@ enum SyntaxTree: Sendable, Equatable {
             throw SQLProblem(
                 line: statement.line + lines, what: String(cString: error.pointee.message))
         }
-        let tree: SyntaxTree
-        do {
-            tree = try JSONDecoder().decode(
-                SyntaxTree.self, from: Data(String(cString: result.parse_tree).utf8))
-        } catch {
-            throw SQLProblem(line: statement.line, what: "the parser's answer is no JSON: \(error)")
-        }
+        let bytes = UnsafeBufferPointer(
+            start: result.parse_tree, count: strlen(result.parse_tree)
+        ).map { UInt8(bitPattern: $0) }
+        let tree = SyntaxTreeReader.tree(bytes)
         guard let all = tree["stmts"]?.list, all.count == 1, let one = all[0]["stmt"] else {
             throw SQLProblem(line: statement.line, what: "this is not one statement")
         }
@@ -87,23 +84,4 @@ struct RelationName: Sendable, Hashable, CustomStringConvertible {
     /// As `register_table` writes it: what has no schema is in `public`.
     var full: String { "\(schema ?? "public").\(name)" }
     var description: String { schema.map { "\($0).\(name)" } ?? name }
-}
-
-extension SyntaxTree: Decodable {
-    init(from decoder: any Decoder) throws {
-        let container = try decoder.singleValueContainer()
-        if container.decodeNil() {
-            self = .nothing
-        } else if let flag = try? container.decode(Bool.self) {
-            self = .flag(flag)
-        } else if let number = try? container.decode(Int.self) {
-            self = .number(number)
-        } else if let text = try? container.decode(String.self) {
-            self = .text(text)
-        } else if let list = try? container.decode([SyntaxTree].self) {
-            self = .list(list)
-        } else {
-            self = .object(try container.decode([String: SyntaxTree].self))
-        }
-    }
 }

@@ -64,6 +64,7 @@ public struct FleetMigration: Sendable {
             let topology = try await cluster.topology(
                 catalog, deadline: .now + Cluster.patience)
             let databases = try await survey(topology, files, .up)
+            try checkFiles(databases, files)
             if !options.acceptsFindings {
                 try await FleetLint(
                     cluster: cluster, topology: topology, databases: databases
@@ -105,6 +106,7 @@ public struct FleetMigration: Sendable {
                     "the last version is \(last.map(String.init) ?? "none"), not \(version)",
                     next: "shardctl migrate status")
             }
+            try await checkWayBack(version, files, databases, topology)
             var result = Result()
             let fleet = FleetRun(
                 migration: self, catalog: catalog, topology: topology, databases: databases,
@@ -136,6 +138,46 @@ public struct FleetMigration: Sendable {
 
     private static func lastVersion(_ databases: [FleetSurvey.Database]) -> Int? {
         databases.compactMap { $0.state.history.map(\.version).max() }.max()
+    }
+
+    /// What a runner would refuse half-way is refused before it begins.
+    private func checkFiles(
+        _ databases: [FleetSurvey.Database], _ files: FleetFiles
+    ) throws {
+        let wanted = Set(databases.flatMap(\.plan.pending).map(\.version))
+        for migration in files.shard where wanted.contains(migration.version) {
+            try ScriptCheck(script: migration.up).run()
+        }
+    }
+
+    private func checkWayBack(
+        _ version: Int, _ files: FleetFiles, _ databases: [FleetSurvey.Database],
+        _ topology: Topology
+    ) async throws {
+        guard MigrationSeries(of: version) == .application || options.takesLibraryBack else {
+            throw OperationError.refused(
+                "\(version) is no migration of an application: these programs need it",
+                next: "with a release that does not need it: --library")
+        }
+        guard let migration = files.shard.first(where: { $0.version == version }),
+            let down = migration.down, !down.statements.isEmpty
+        else {
+            throw OperationError.refused(
+                "migration \(version) has no way back: its .down.sql is missing or empty",
+                next: "write what undoes it into a new migration: shardctl migrate new TITLE")
+        }
+        try ScriptCheck(script: down).run()
+        let having = databases.first { $0.problem == nil && $0.state.versions.contains(version) }
+        guard let shard = having?.shard else { return }
+        let facts: SchemaFacts = try await cluster.withMember(shard, of: topology) {
+            try await .read($0, deadline: .now + Cluster.patience)
+        }
+        if let first = MigrationLint(facts: facts).findings(inWaysBackOf: [migration]).first {
+            throw OperationError.refused(
+                "\(first.file), line \(first.line): \(first.what), so rooms could no longer move",
+                next: "write before it: select shard.unregister_table('\(first.relation ?? "…")'); "
+                    + "then: shardctl migrate new --refresh")
+        }
     }
 
     private func checkTarget(_ files: FleetFiles) throws {

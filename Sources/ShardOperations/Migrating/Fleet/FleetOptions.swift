@@ -16,6 +16,8 @@ public struct FleetOptions: Sendable {
     public var movesPatience = Duration.zero
     /// Whether files with dangerous findings of the lint are applied all the same.
     public var acceptsFindings = false
+    /// Whether `down` may take back what these programs themselves need.
+    public var takesLibraryBack = false
     public var limits = MigrationLimits()
 
     public init() {}

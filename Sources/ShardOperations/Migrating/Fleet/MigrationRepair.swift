@@ -110,7 +110,7 @@ public struct MigrationRepair: Sendable {
         let isForgettable = plan.obstacles.contains { obstacle in
             switch obstacle {
             case .notInFiles, .strayStep, .editedHalfway: obstacle.version == version
-            case .edited, .late, .halfwayDown: false
+            case .edited, .late, .halfwayDown, .unseen: false
             }
         }
         guard isForgettable else {
@@ -138,7 +138,7 @@ public struct MigrationRepair: Sendable {
         let isAcceptable = plan.obstacles.contains { obstacle in
             switch obstacle {
             case .edited, .late: obstacle.version == version
-            case .notInFiles, .strayStep, .editedHalfway, .halfwayDown: false
+            case .notInFiles, .strayStep, .editedHalfway, .halfwayDown, .unseen: false
             }
         }
         guard isAcceptable else {

@@ -5,10 +5,12 @@ extension LintRules {
     ]
 
     private static let unreadableRule = LintRule(
-        "unreadable", .advice,
-        why: "The linter knows the grammar of PostgreSQL \(SyntaxTree.version) and cannot judge "
-            + "this statement.",
-        instead: "Check it by hand: what it locks, and whether it rewrites or reads a table.")
+        "unreadable", .danger,
+        why: "It is an error, or newer than the grammar of PostgreSQL \(SyntaxTree.version), which "
+            + "is what the linter knows.",
+        instead:
+            "Mend it; or try it on a server, see what it locks and whether it rewrites or reads "
+            + "a table, and allow it with that reason.")
 
     private static let allowWithoutReasonRule = LintRule(
         "allow-without-reason", .danger,

@@ -18,7 +18,7 @@ extension LintRules {
         LintRule(
             "drop-registered-table", .danger,
             why: "The list of tables that move names it: moves and their checks fail.",
-            instead: "Take it out of shard.tables first, on every shard, while no move runs."
+            instead: "Write before it: select shard.unregister_table('…')."
         ) { scene in
             var tables = scene.dropped("OBJECT_TABLE")
             let isRenamed =

@@ -41,6 +41,24 @@ public struct MigrationLint: Sendable {
         return findings
     }
 
+    /// What is to be said about the ways back: what they drop is meant to go, but a table that moves
+    /// has to be taken out of the list first.
+    public func findings(inWaysBackOf migrations: [Migration]) -> [LintFinding] {
+        var facts = facts
+        for statement in migrations.flatMap(\.up.statements) {
+            if case .success(let tree) = Self.read(statement), let table = tree.registeredTable {
+                facts.registered.insert(table.full)
+            }
+        }
+        return migrations.compactMap(\.down).flatMap { script in
+            MigrationLint(facts: facts).findings(in: [
+                LintFile(
+                    name: script.file, isTransactional: script.directives.isTransactional,
+                    isContract: true, statements: script.statements)
+            ])
+        }.filter { $0.rule == "drop-registered-table" }
+    }
+
     private static func read(_ statement: SQLStatement) -> Result<SyntaxTree, SQLProblem> {
         do throws(SQLProblem) {
             return .success(try SyntaxTree.statement(statement))
@@ -55,6 +73,7 @@ public struct MigrationLint: Sendable {
     ) -> [LintScene] {
         var scenes: [LintScene] = []
         var new: Set<String> = []
+        var registered = registered
         for (index, result) in trees.enumerated() {
             guard case .success(let tree) = result else { continue }
             scenes.append(
@@ -64,6 +83,7 @@ public struct MigrationLint: Sendable {
                     registered: registered, createdAnywhere: created))
             facts.apply(tree)
             if let name = tree.createdRelation { new.insert(name.full) }
+            if let name = tree.unregisteredTable { registered.remove(name.full) }
         }
         let peers = scenes.map { scene in
             LintScene.Peer(
@@ -101,18 +121,31 @@ public struct MigrationLint: Sendable {
 
 extension SyntaxTree {
     /// The table of a `select shard.register_table('…')`.
-    var registeredTable: RelationName? {
+    var registeredTable: RelationName? { table(givenTo: "register_table") }
+
+    /// The table that a statement takes out of those that move with their rooms.
+    var unregisteredTable: RelationName? {
+        guard kind == "DeleteStmt",
+            fields?.relation() == RelationName(schema: "shard", name: "tables")
+        else { return table(givenTo: "unregister_table") }
+        return fields?["whereClause"]?["A_Expr"]?["rexpr"]?.constantText.flatMap(Self.table)
+    }
+
+    private func table(givenTo function: String) -> RelationName? {
         guard kind == "SelectStmt" else { return nil }
         for target in fields?["targetList"]?.list ?? [] {
             let call = target["ResTarget"]?["val"]?["FuncCall"]
-            if call?["funcname"]?.names == ["shard", "register_table"],
+            if call?["funcname"]?.names == ["shard", function],
                 let name = call?["args"]?.list.first?.constantText
             {
-                return RelationName(
-                    parts: name.filter { $0 != "\"" }.split(separator: ".").map(String.init))
+                return Self.table(name)
             }
         }
         return nil
+    }
+
+    private static func table(_ name: String) -> RelationName? {
+        RelationName(parts: name.filter { $0 != "\"" }.split(separator: ".").map(String.init))
     }
 
     /// The table or materialized view that a statement makes.

@@ -40,6 +40,10 @@ public struct StatementEffect: Sendable, Equatable {
     /// A materialized view has no writers but its refresh.
     var hasNoWriters = false
 
+    /// Whether the text says what the statement does: not so for `DO`, `CALL`, and functions that
+    /// are called in a query.
+    public var isKnown = true
+
     /// Whether readers and writers go on while it works: it locks out nobody, or only for a moment.
     public var isOnline: Bool {
         guard let strongestLock, strongestLock.blocksWriters else { return true }
@@ -56,6 +60,8 @@ public struct StatementEffect: Sendable, Equatable {
     static func of(_ tree: SyntaxTree, facts: SchemaFacts = .unknown) -> StatementEffect {
         var effect = StatementEffect()
         guard let kind = tree.kind, let fields = tree.fields else { return effect }
+        effect.isKnown =
+            !["DoStmt", "CallStmt", "ExecuteStmt"].contains(kind) && !calls(kind, fields)
         if kind == "AlterTableStmt" {
             effect.addAlterTable(fields, facts)
         } else if !effect.addMaintenance(kind, fields, facts)
@@ -67,6 +73,14 @@ public struct StatementEffect: Sendable, Equatable {
         effect.lockChildren(kind, fields, facts)
         effect.locks.sort { $0.relation < $1.relation }
         return effect
+    }
+
+    /// A query of no table that calls a function is there for what the function does.
+    private static func calls(_ kind: String, _ fields: SyntaxTree) -> Bool {
+        kind == "SelectStmt" && fields["fromClause"] == nil
+            && fields["targetList"]?.list.contains {
+                $0["ResTarget"]?["val"]?["FuncCall"] != nil
+            } == true
     }
 
     /// What is said of a table holds for its partitions and other children, except after ONLY.
