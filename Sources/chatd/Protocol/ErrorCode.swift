@@ -12,6 +12,8 @@ enum ErrorCode: String, Sendable, CaseIterable {
     case unknownType
     /// The id already holds another message.
     case idConflict
+    /// No right to do this, or no reason: an answer that nobody asked for, or a forged receipt.
+    case forbidden
     /// The client sends too much. Nothing was done.
     case rateLimited
     /// The server has too much to do. Nothing was done.

@@ -137,7 +137,9 @@ struct ChatResponder: Sendable {
         do throws(ReadError) {
             let page = try await chat.history(of: room, request)
             return .json(
-                ServerFrame.historyBody(page, keepingNewest: request.keepsNewest, limits: limits))
+                ServerFrame.historyBody(
+                    page, keepingNewest: request.keepsNewest, receipts: chat.receipts,
+                    limits: limits))
         } catch {
             throw HTTPRefusal(error)
         }
@@ -192,7 +194,9 @@ struct ChatResponder: Sendable {
             switch try await chat.post(message, to: room, from: user) {
             case .stored(let receipt):
                 return .json(
-                    ServerFrame.ack(id: message.id, seq: receipt.seq),
+                    ServerFrame.ack(
+                        id: message.id, seq: receipt.seq,
+                        receipt: chat.proof(of: message, in: room, from: user, receipt)),
                     receipt.isDuplicate ? .ok : .created)
             case .queued:
                 return .json(ServerFrame.ackQueued(id: message.id), .accepted)

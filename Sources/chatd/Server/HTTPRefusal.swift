@@ -31,6 +31,7 @@ struct HTTPRefusal: Error {
             switch error.code {
             case .tooLong: .contentTooLarge
             case .idConflict: .conflict
+            case .forbidden: .forbidden
             case .rateLimited: .tooManyRequests
             case .overloaded, .unavailable: .serviceUnavailable
             case .badFrame, .badMessage, .badRoom, .unknownType: .badRequest

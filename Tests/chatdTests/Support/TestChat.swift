@@ -17,13 +17,13 @@ struct TestChat {
     static func run(
         store: MemoryMessageStore = MemoryMessageStore(), hub: PubSubHub = PubSubHub(),
         clock: ManualClock = ManualClock(), limits: ChatLimits = ChatLimits(),
-        metrics: ChatMetrics = ChatMetrics(), tracing: ChatTracing = ChatTracing(),
-        _ body: (TestChat) async throws -> Void
+        receipts: ReceiptKeyring = ReceiptKeyring(), metrics: ChatMetrics = ChatMetrics(),
+        tracing: ChatTracing = ChatTracing(), _ body: (TestChat) async throws -> Void
     ) async throws {
         let pubSub = hub.link()
         let server = server(
-            store: store, pubSub: pubSub, clock: clock, limits: limits, metrics: metrics,
-            tracing: tracing)
+            store: store, pubSub: pubSub, clock: clock, limits: limits, receipts: receipts,
+            metrics: metrics, tracing: tracing)
         try await withThrowingTaskGroup { group in
             group.addTask { try await server.run() }
             try await body(TestChat(server: server, store: store, pubSub: pubSub, clock: clock))
@@ -33,11 +33,12 @@ struct TestChat {
 
     static func server(
         store: MemoryMessageStore, pubSub: PubSubHub.Link, clock: ManualClock,
-        limits: ChatLimits = ChatLimits(), metrics: ChatMetrics = ChatMetrics(),
-        tracing: ChatTracing = ChatTracing()
+        limits: ChatLimits = ChatLimits(), receipts: ReceiptKeyring = ReceiptKeyring(),
+        metrics: ChatMetrics = ChatMetrics(), tracing: ChatTracing = ChatTracing()
     ) -> ChatServer {
         ChatServer(
             store: store, pubSub: pubSub, serverName: "chatd-test", limits: limits,
+            receipts: receipts,
             logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
             clock: ChatClock(now: { clock.now }, time: { clock.time }),
             draw: { $0.lowerBound }, metrics: metrics, tracing: tracing)
