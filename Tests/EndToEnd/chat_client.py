@@ -253,8 +253,12 @@ class ChatClient:
                     self.connections += 1
                     self._socket = socket
                     heartbeats = asyncio.create_task(self._beat(frame["heartbeat"]))
+                    known = self.messages.get(frame["head"])
+                    if known and known["id"] != frame.get("headID", known["id"]):
+                        self._lose(frame["head"])
                     if frame["head"] > self.up_to:
-                        await self._ask()
+                        # With the last that is here: is it still the shard's?
+                        await self._ask(overlap=1)
                     for waiting in list(self.outbox.values()):
                         await self._write(waiting)
                 else:
@@ -283,8 +287,9 @@ class ChatClient:
         here = {one["id"]: one for one in self.messages.values()} | self.unsequenced
         if "above" in frame:
             above = min(frame["above"], self.up_to)
-            ids = list(self.unsequenced) + [
-                self.messages[seq]["id"] for seq in sorted(self.messages) if seq > above]
+            told = list(self.unsequenced.values()) + [
+                self.messages[seq] for seq in self.messages if seq > above]
+            ids = [one["id"] for one in sorted(told, key=lambda one: one["seq"])]
             await self._write({"amhere": True, "msgSeen": ids[:self.REPORTED], "upTo": above})
         for one in frame["ids"]:
             if "receipt" in here.get(one, {}):
@@ -310,15 +315,18 @@ class ChatClient:
             case "error":
                 await self._refused(frame)
 
+    def _lose(self, first):
+        """The shard has lost this one, and all that came after it."""
+        for seq in sorted(seq for seq in self.messages if seq >= first):
+            lost = self.messages.pop(seq)
+            self.unsequenced[lost["id"]] = lost
+
     async def _keep(self, messages):
         for frame in messages:
             known = self.messages.get(frame["seq"], frame)
             if known["id"] != frame["id"]:
                 assert self.may_lose, f"two messages have one seq: {known} {frame}"
-                # The shard has lost this one, and all that came after it.
-                for seq in sorted(seq for seq in self.messages if seq >= frame["seq"]):
-                    lost = self.messages.pop(seq)
-                    self.unsequenced[lost["id"]] = lost
+                self._lose(frame["seq"])
             self.unsequenced.pop(frame["id"], None)
             if self.may_lose:
                 for seq in [
@@ -348,12 +356,12 @@ class ChatClient:
         if waiting and frame["id"] in self.outbox:
             await self._write(waiting)
 
-    async def _ask(self):
+    async def _ask(self, overlap=0):
         """Reads what follows the first hole."""
         if self._is_asking:
             return
         self._is_asking = True
-        await self._write({"type": "history", "after": self.up_to, "limit": 500})
+        await self._write({"type": "history", "after": max(0, self.up_to - overlap), "limit": 500})
 
 
 async def eventually(condition, within, what):

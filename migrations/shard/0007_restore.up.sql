@@ -9,8 +9,8 @@
 --
 -- Lock the tables first, then check ownership, lock the room, and only then look and number.
 create function shard.restore_message(
-    room_id text, old_seq bigint, id uuid, author text, sent_at timestamptz,
-    received_at timestamptz, body text
+    room_id text, old_seq bigint, id uuid, author text, was_sent_at timestamptz,
+    was_received_at timestamptz, body text
 )
 returns table (outcome text, seq bigint, sent_at timestamptz, received_at timestamptz)
 language plpgsql volatile security definer
@@ -65,9 +65,9 @@ begin
     insert into public.messages (room_id, seq, id, author, sent_at, received_at, body)
     values (
         restore_message.room_id, new_seq, restore_message.id, restore_message.author,
-        restore_message.sent_at, restore_message.received_at, restore_message.body);
+        restore_message.was_sent_at, restore_message.was_received_at, restore_message.body);
     return query select
-        'stored', new_seq, restore_message.sent_at, restore_message.received_at;
+        'stored', new_seq, restore_message.was_sent_at, restore_message.was_received_at;
 end
 $$;
 

@@ -13,6 +13,8 @@ enum ServerFrame {
         var time: Timestamp
         /// The highest `seq` that the server knows of; 0 when it knows of none.
         var head: Int64
+        /// The message that has it, when it is here.
+        var headID: UUID?
         /// Whether the server has the room's latest messages; false while the shard is out of reach.
         var isWarm: Bool
     }
@@ -29,6 +31,10 @@ enum ServerFrame {
         json.time(hello.time)
         json.raw(",\"head\":")
         json.integer(hello.head)
+        if let id = hello.headID {
+            json.raw(",\"headID\":")
+            json.id(id)
+        }
         json.raw(",\"heartbeat\":{\"min\":")
         json.milliseconds(limits.heartbeatMin)
         json.raw(",\"max\":")

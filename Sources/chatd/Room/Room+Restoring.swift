@@ -1,8 +1,10 @@
 import CoreMetrics
+import DequeModule
 import FoundationEssentials
 import Logging
 import Postgres
 import ShardRouter
+import Synchronization
 
 /// Lost messages that come back from clients.
 extension Room {
@@ -13,6 +15,23 @@ extension Room {
         case unasked
         /// No server of the cluster has made its receipt.
         case forged
+    }
+
+    /// Messages that were given back, in the order in which they are stored. No more than were
+    /// asked for at once.
+    struct Answers {
+        struct Answer {
+            var message: Message
+            var seq: Int64?
+        }
+
+        var waiting: Deque<Answer> = []
+        var isStoring = false
+
+        mutating func next() -> Answer? {
+            isStoring = !waiting.isEmpty
+            return waiting.popFirst()
+        }
     }
 
     /// A client gives `message` back; it is stored and told to everybody, when it was asked for and
@@ -30,11 +49,21 @@ extension Room {
             perform { state, now in state.forged(message.id, by: member.id, now: now) }
             return .forged
         }
-        let isStarted = environment.lanes.start(key: id) { await self.store(message, seq) }
-        if !isStarted {
-            perform { state, now in state.notRestored(message.id, isFinal: false, now: now) }
+        let isFirst = answers.withLock { answers in
+            answers.waiting.append(Answers.Answer(message: message, seq: seq))
+            defer { answers.isStoring = true }
+            return !answers.isStoring
         }
+        // When the lanes have ended, so has the server.
+        if isFirst { environment.lanes.start(key: id) { await self.storeAnswers() } }
         return .begun
+    }
+
+    /// Stores one after the other, so that they get their numbers in the order of their coming.
+    private func storeAnswers() async {
+        while let answer = answers.withLock({ $0.next() }) {
+            await store(answer.message, answer.seq)
+        }
     }
 
     private func store(_ message: Message, _ seq: Int64?) async {

@@ -23,6 +23,8 @@ final class Room: Sendable {
     let id: RoomID
     let environment: RoomEnvironment
     private let contents: Mutex<Contents>
+    /// What clients have given back and is not stored yet.
+    let answers = Mutex(Answers())
 
     init(id: RoomID, environment: RoomEnvironment) {
         self.id = id
@@ -182,7 +184,8 @@ final class Room: Sendable {
         let hello = ServerFrame.hello(
             ServerFrame.Hello(
                 server: environment.serverName, room: id, user: member.user,
-                time: environment.clock.time(), head: welcome.head, isWarm: welcome.isWarm),
+                time: environment.clock.time(), head: welcome.head, headID: welcome.headID,
+                isWarm: welcome.isWarm),
             limits: environment.limits)
         let presence = welcome.presence.encoded
         member.socket.eventLoop.execute {

@@ -123,7 +123,7 @@ extension RoomEvent {
             guard let id = buffer.readID() else { return nil }
             ids.append(id)
         }
-        return .wanting(ids)
+        return ids.isEmpty ? nil : .wanting(ids)
     }
 
     /// About how many bytes the event takes.

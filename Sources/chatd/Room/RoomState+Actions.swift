@@ -36,6 +36,7 @@ extension RoomState {
 
     struct Welcome: Equatable {
         var head: Int64
+        var headID: UUID?
         var isWarm: Bool
         var presence: PresenceNews.Frame
     }

@@ -8,6 +8,12 @@ extension RoomState {
         var since: Instant
     }
 
+    /// From where on a client is asked what it has: not from the head on, because numbers may have
+    /// been given a second time below it.
+    private var doubtful: Int64 {
+        max(window.floor ?? 0, window.head - limits.room.want.overlap)
+    }
+
     /// Notes what a heartbeat says beyond what this server knows.
     mutating func note(
         _ report: Heartbeat.Report, from id: MemberID, canVerify: Bool, _ now: Instant
@@ -15,7 +21,7 @@ extension RoomState {
         if let upTo = report.upTo, upTo > window.head {
             let isDisproved = reads.claimed(upTo, now: now)
             if canVerify, isDisproved {
-                wants.doubted(by: id, above: window.head, now: now)
+                wants.doubted(by: id, above: doubtful, now: now)
             } else if canVerify {
                 claims[id] = Claim(upTo: upTo, since: now)
             }
@@ -30,7 +36,7 @@ extension RoomState {
             // Whatever has a place here has it from the start: this server knows of no message
             // without one.
             guard count > 0 else { break }
-            wants.doubted(by: id, above: min(upTo, window.head), now: now)
+            wants.doubted(by: id, above: min(upTo, doubtful), now: now)
         }
     }
 
@@ -42,7 +48,7 @@ extension RoomState {
             claims[id] = nil
             guard claim.upTo > window.newest else { continue }
             highest = max(highest, claim.upTo)
-            wants.doubted(by: id, above: window.head, now: now)
+            wants.doubted(by: id, above: doubtful, now: now)
         }
         if highest > 0 { reads.disprove(highest, now: now) }
     }

@@ -297,7 +297,7 @@ extension RoomState {
             .welcome(
                 id,
                 Welcome(
-                    head: window.newest, isWarm: window.isAnchored,
+                    head: window.newest, headID: window.newestID, isWarm: window.isAnchored,
                     presence: news.whole(of: presence))))
     }
 

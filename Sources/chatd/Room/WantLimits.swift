@@ -6,6 +6,8 @@ struct WantLimits: Sendable {
     var lookUpIDs = 500
     /// Ids that one report adds: more come with the next one.
     var reportedIDs = 250
+    /// How many messages below the head a client is asked about, too: fewer than one report has.
+    var overlap: Int64 = 100
     /// Ids that are looked up, asked for or stored, together; more are passed over until then.
     var candidates = 1_000
     /// Clients remembered for one id.

@@ -71,6 +71,9 @@ struct Window: Sendable {
     /// The highest `seq` that was heard of; 0 when none was.
     var newest: Int64 { max(head, entries.last?.seq ?? 0) }
 
+    /// The message with that `seq`; nil when it is not here.
+    var newestID: UUID? { entries.last.flatMap { $0.seq == newest ? $0.id : nil } }
+
     /// Whether a message is missing below one that is here.
     var hasGap: Bool { isAnchored && newest > head }
 
