@@ -19,7 +19,9 @@ struct ReceiptKey: Sendable {
         let digits = hexadecimal.utf8.map { Hexadecimal.value(of: $0) }
         guard digits.count == Self.byteCount * 2, !digits.contains(nil) else { return nil }
         let values = digits.compactMap(\.self)
-        let bytes = stride(from: 0, to: values.count, by: 2).map { values[$0] << 4 | values[$0 + 1] }
+        let bytes = stride(from: 0, to: values.count, by: 2).map {
+            values[$0] << 4 | values[$0 + 1]
+        }
         self.init(bytes)
     }
 

@@ -56,7 +56,9 @@ struct ChatProgram: Sendable {
             let drainer = SpoolDrainer(spool: spool, router: router, logger: logger) {
                 chat.drained($0, $1)
             }
-            services = [pubSub, receipts, spool, router, drainer, door.sockets, room, door.listener]
+            services = [
+                pubSub, receipts, spool, router, drainer, door.sockets, room, door.listener,
+            ]
         }
         var group = ServiceGroupConfiguration(
             services: services.map { service in

@@ -30,7 +30,8 @@ import Testing
 
     @Test(
         arguments: [
-            [], [1], [2, 5], [1, 0], [1, 6], [1, 6, 1], [1, 7], [1, 255], [1, 4, 0], [1, 4, 0, 2, 65],
+            [], [1], [2, 5], [1, 0], [1, 6], [1, 6, 1], [1, 7], [1, 255], [1, 4, 0],
+            [1, 4, 0, 2, 65],
             [1, 4, 0, 1, 0xFF],
         ] as [[UInt8]])
     func `other versions, unknown kinds and broken events are ignored`(payload: [UInt8]) {

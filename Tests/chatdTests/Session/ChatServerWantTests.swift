@@ -110,12 +110,14 @@ import Testing
             try await bo.join()
             // As a client says it that has met number 2 twice.
             bo.send(
-                "{\"amhere\":true,\"seen\":{\"upTo\":2,\"count\":1,\"digest\":\"00000000000000ff\"}}")
+                "{\"amhere\":true,\"seen\":{\"upTo\":2,\"count\":1,\"digest\":\"00000000000000ff\"}}"
+            )
             let question = try await bo.next("want")
             #expect(question.strings("ids") == [])
             #expect(question.number("above") == 0)
             bo.send(
-                "{\"amhere\":true,\"upTo\":2,\"msgSeen\":[\"\(MessageID.text(of: .numbered(2)))\"]}")
+                "{\"amhere\":true,\"upTo\":2,\"msgSeen\":[\"\(MessageID.text(of: .numbered(2)))\"]}"
+            )
             _ = try await bo.next("want")
             bo.send(try kept(frames[1]))
 
@@ -137,7 +139,8 @@ import Testing
             let question = try await bo.next("want")
             #expect(question.number("above") == 0)
             bo.send(
-                "{\"amhere\":true,\"upTo\":2,\"msgSeen\":[\"\(MessageID.text(of: .numbered(3)))\"]}")
+                "{\"amhere\":true,\"upTo\":2,\"msgSeen\":[\"\(MessageID.text(of: .numbered(3)))\"]}"
+            )
             _ = try await bo.next("want")
             bo.send(try kept(frames[2]))
             #expect(try await bo.next("message").number("seq") == 3)
