@@ -92,7 +92,10 @@ private struct FrameFields {
         }
         switch type {
         case "message":
-            guard let receipt else { return .message(try message(limits: limits)) }
+            // Anything but a text is a field that nobody knows.
+            guard let receipt, receipt.kind == .string else {
+                return .message(try message(limits: limits))
+            }
             return .answer(try wantedMessage(receipt, limits: limits))
         case "history":
             return .history(
