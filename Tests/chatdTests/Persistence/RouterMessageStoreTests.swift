@@ -83,6 +83,14 @@ import Testing
             #expect(exchanged.count == 2)
             #expect(exchanged[1] == keys[0][0])
             #expect(exchanged[0] != keys[0][0])
+            // As docs/architecture.md tells operators to do it.
+            try await catalog.script(
+                """
+                update catalog.receipt_keys set key = (select key from catalog.receipt_keys other
+                    where other.place = 3 - receipt_keys.place)
+                """, deadline: .now + patience)
+            let swapped = try await source.keys(deadline: .now + .seconds(20))
+            #expect(swapped == exchanged.reversed())
         }
     }
 }
