@@ -129,6 +129,28 @@ async def test_lost_messages_whose_numbers_are_taken_get_new_ones(cluster, pair,
         await client.stop()
 
 
+async def test_a_shard_may_be_wound_back_under_servers_that_run(cluster, pair, room):
+    clients = await crowd(pair, room, 4)
+    await chat(clients, 12)
+    lost = clients[0].ids[7:]
+
+    wind_back(cluster, room, 7)
+    await clients[0].send("the first one after it")
+
+    stored = await eventually_stored(
+        cluster, room, lambda stored: [len(rows) for rows in stored.values()] == [13], 60,
+        "everything is there")
+    [rows] = stored.values()
+    assert [seq for seq, _ in rows] == list(range(1, 14))
+    assert [one for _, one in rows[8:]] == lost, "behind the new one, in their old order"
+    await eventually(
+        lambda: all(client.ids == [one for _, one in rows] for client in clients), 30,
+        "all clients have the same list")
+    assert not any(client.unsequenced for client in clients)
+    for client in clients:
+        await client.stop()
+
+
 async def test_a_lost_row_gets_its_old_number_back(cluster, pair, room):
     async with await Socket.join(pair[0].url, room, "ada") as ada:
         acks = [await ada.say(f"text {number}") for number in range(1, 6)]
