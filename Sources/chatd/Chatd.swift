@@ -121,6 +121,15 @@ struct Chatd: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             """
+            The keys that sign receipts of messages, the same file for all servers: 64 hexadecimal \
+            digits a line, the first signs. (CHATD_RECEIPT_KEYS, "receiptKeys"; default: a key in \
+            the catalog)
+            """, valueName: "file"))
+    var receiptKeys: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
             What goes to the log on standard error, from 'trace' to 'critical'. \
             (CHATD_LOG_LEVEL, "logLevel"; default: info)
             """, valueName: "level"))
@@ -167,6 +176,7 @@ struct Chatd: AsyncParsableCommand {
         flags[.serverName] = serverName
         flags[.topologyFile] = topologyFile
         flags[.spoolDir] = spoolDir
+        flags[.receiptKeys] = receiptKeys
         flags[.logLevel] = logLevel
         return SettingSources(
             flags: flags, environment: ProcessInfo.processInfo.environment,

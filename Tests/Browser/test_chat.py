@@ -127,6 +127,32 @@ async def test_what_is_written_while_the_server_is_away_is_stored_when_it_is_bac
     await picture(ada, "back-again")
 
 
+async def test_what_the_shard_has_lost_comes_back_from_the_page(open_page, room, server, cluster):
+    ada, bo = await enter(open_page, room, "ada"), await enter(open_page, room, "bo")
+    for text in ("one", "two", "three"):
+        await write(ada, text)
+        await expect(bubble(bo, text)).to_have_attribute("data-state", "stored")
+
+    await asyncio.to_thread(server.kill)
+    try:
+        cluster.sql(cluster.owner(room), f"""
+            delete from messages where room_id = '{room}' and seq > 1;
+            update rooms set head = 1 where room_id = '{room}'
+            """)
+        cluster.fill(room, 1)
+    finally:
+        await asyncio.to_thread(server.start)
+
+    # Another message has taken number 2; the two that had been there follow it.
+    for page in (ada, bo):
+        await expect(page.locator(".message[data-seq='4']")).to_contain_text(
+            "three", timeout=40_000)
+    lists = [await page.evaluate(LIST) for page in (ada, bo)]
+    assert lists[0] == lists[1]
+    assert [(row[0], row[3]) for row in lists[0]] == [
+        ("1", "one"), ("2", "text 1"), ("3", "two"), ("4", "three")]
+
+
 async def test_what_is_written_while_the_shard_is_away_is_safe_and_seen_later(
     open_page, room, cluster, picture
 ):

@@ -67,6 +67,42 @@ TIMELINE = """
     """
 
 
+async def test_heartbeats_are_short_and_name_what_lies_above_a_hole(run):
+    result = await run("timeline.js", TIMELINE + """
+        const empty = line.heartbeat();
+        line.reset([3, 4].map(message), false);
+        const whole = line.heartbeat();
+        line.add(message(7));
+        return [empty, whole, line.heartbeat()];
+        """)
+
+    assert result == [
+        {"amhere": True}, {"amhere": True, "seen": {"upTo": 4}},
+        {"amhere": True, "msgSeen": ["id-7"], "upTo": 4}]
+
+
+async def test_messages_that_the_server_has_lost_wait_for_new_numbers(run):
+    result = await run("timeline.js", TIMELINE + """
+        const real = (seq) => ({ ...message(seq), id: `00000000-0000-4000-8000-00000000000${seq}` });
+        line.reset([3, 4, 5, 6].map(real), false);
+        line.lose(5);
+        const beat = line.heartbeat();
+        const kept = line.get(real(6).id);
+        const report = line.report(3);
+        const back = line.add({ ...real(5), seq: 6 }).concat(line.add({ id: "new", seq: 5 }));
+        return [line.upTo, beat, kept, report.msgSeen, report.upTo, seqs(back), line.heartbeat()];
+        """)
+
+    up_to, beat, kept, reported, above, back, after = result
+    assert beat["seen"] == {"upTo": 4, "count": 2, "digest": f"{5 ^ 6:016x}"}
+    assert kept["seq"] == 6
+    assert [one[-1] for one in reported] == ["4", "5", "6"]
+    assert above == 3
+    assert back == [5, 6]
+    assert up_to == 6
+    assert after["seen"]["count"] == 1
+
+
 async def test_messages_beyond_a_hole_wait_until_it_is_filled(run):
     result = await run("timeline.js", TIMELINE + """
         line.reset([3, 4].map(message), false);

@@ -39,6 +39,14 @@ def digest(ids):
     return f"{total:016x}"
 
 
+def heartbeat(up_to, unsequenced=()):
+    """The compact form: at most 64 bytes while nothing lacks a `seq`."""
+    seen = {"upTo": up_to}
+    if unsequenced:
+        seen |= {"count": len(unsequenced), "digest": digest(unsequenced)}
+    return {"amhere": True, "seen": seen}
+
+
 def socket_url(server, room, user=None):
     query = "?" + urlencode({"user": user}) if user is not None else ""
     path = f"/v1/rooms/{quote(room, safe='')}/socket"
@@ -155,12 +163,21 @@ class Socket:
 class ChatClient:
     """One person in one room, for as long as it takes."""
 
-    def __init__(self, servers, room, user, ledger=None, seed=None):
+    #: Ids in one report of the founding form.
+    REPORTED = 250
+
+    def __init__(self, servers, room, user, ledger=None, seed=None, may_lose=False):
         self.servers = list(servers)
         self.room = room
         self.user = user
         #: Stored messages, by their place in the room; without holes up to `up_to`.
         self.messages = {}
+        #: Messages that the server has lost, as far as this client knows: their `seq` is another's.
+        self.unsequenced = {}
+        #: Whether shards may lose what they have acknowledged; if not, that is a failure.
+        self.may_lose = may_lose
+        #: Ids that servers asked for, question by question.
+        self.wanted = []
         #: What is not acknowledged as stored, in the order of writing.
         self.outbox = {}
         #: `{id: seq}` of all that was ever acknowledged; may be shared by clients.
@@ -205,7 +222,7 @@ class ChatClient:
         if self._socket is None:
             return
         try:
-            await self._socket.send(json.dumps(frame))
+            await self._socket.send(json.dumps(frame, separators=(",", ":")))
         except ConnectionClosed:
             pass  # It is in the outbox; the next connection sends it again.
 
@@ -236,8 +253,12 @@ class ChatClient:
                     self.connections += 1
                     self._socket = socket
                     heartbeats = asyncio.create_task(self._beat(frame["heartbeat"]))
+                    known = self.messages.get(frame["head"])
+                    if known and known["id"] != frame.get("headID", known["id"]):
+                        self._lose(frame["head"])
                     if frame["head"] > self.up_to:
-                        await self._ask()
+                        # With the last that is here: is it still the shard's?
+                        await self._ask(overlap=1)
                     for waiting in list(self.outbox.values()):
                         await self._write(waiting)
                 else:
@@ -250,12 +271,34 @@ class ChatClient:
         interval = self._random.uniform(bounds["min"], bounds["max"]) / 1000
         await asyncio.sleep(self._random.random() * interval)
         while True:
-            seen = {"upTo": self.up_to, "count": 0, "digest": digest([])}
-            await self._write({"amhere": True, "seen": seen})
+            await self._write(self._report())
             await asyncio.sleep(self._random.uniform(bounds["min"], bounds["max"]) / 1000)
+
+    def _report(self):
+        """What the next heartbeat says: above a hole the ids, so that they are not repeated."""
+        above = [self.messages[seq]["id"] for seq in sorted(self.messages) if seq > self.up_to]
+        if above and len(above) <= self.REPORTED and not self.unsequenced:
+            return {"amhere": True, "msgSeen": above, "upTo": self.up_to}
+        return heartbeat(self.up_to, list(self.unsequenced))
+
+    async def _give_back(self, frame):
+        """Answers `want`: with the messages, or with their ids when the server cannot name them."""
+        self.wanted.append(frame["ids"])
+        here = {one["id"]: one for one in self.messages.values()} | self.unsequenced
+        if "above" in frame:
+            above = min(frame["above"], self.up_to)
+            told = list(self.unsequenced.values()) + [
+                self.messages[seq] for seq in self.messages if seq > above]
+            ids = [one["id"] for one in sorted(told, key=lambda one: one["seq"])]
+            await self._write({"amhere": True, "msgSeen": ids[:self.REPORTED], "upTo": above})
+        for one in frame["ids"]:
+            if "receipt" in here.get(one, {}):
+                await self._write(here[one])
 
     async def _take(self, frame):
         match frame["type"]:
+            case "want":
+                await self._give_back(frame)
             case "message":
                 await self._keep([frame])
             case "sync":
@@ -272,19 +315,39 @@ class ChatClient:
             case "error":
                 await self._refused(frame)
 
+    def _lose(self, first):
+        """The shard has lost this one, and all that came after it."""
+        for seq in sorted(seq for seq in self.messages if seq >= first):
+            lost = self.messages.pop(seq)
+            self.unsequenced[lost["id"]] = lost
+
     async def _keep(self, messages):
         for frame in messages:
-            known = self.messages.setdefault(frame["seq"], frame)
-            assert known["id"] == frame["id"], f"two messages have one seq: {known} {frame}"
+            known = self.messages.get(frame["seq"], frame)
+            if known["id"] != frame["id"]:
+                assert self.may_lose, f"two messages have one seq: {known} {frame}"
+                self._lose(frame["seq"])
+            self.unsequenced.pop(frame["id"], None)
+            if self.may_lose:
+                for seq in [
+                    seq for seq, one in self.messages.items()
+                    if one["id"] == frame["id"] and seq != frame["seq"]
+                ]:
+                    del self.messages[seq]
+            self.messages[frame["seq"]] = frame
         if self.messages and max(self.messages) > self.up_to:
             await self._ask()
 
     def _acknowledged(self, frame):
         self.outbox.pop(frame["id"], None)
         seq = self.ledger.setdefault(frame["id"], frame["seq"])
+        if self.may_lose:
+            return
         assert seq == frame["seq"], f"two acks differ: {seq} and {frame}"
 
     async def _refused(self, frame):
+        if self.may_lose and frame["code"] == "forbidden":
+            return  # Given back too late: somebody else was faster.
         assert frame["temporary"], frame
         waiting = self.outbox.get(frame.get("id"))
         if frame.get("id") is None:
@@ -293,12 +356,12 @@ class ChatClient:
         if waiting and frame["id"] in self.outbox:
             await self._write(waiting)
 
-    async def _ask(self):
+    async def _ask(self, overlap=0):
         """Reads what follows the first hole."""
         if self._is_asking:
             return
         self._is_asking = True
-        await self._write({"type": "history", "after": self.up_to, "limit": 500})
+        await self._write({"type": "history", "after": max(0, self.up_to - overlap), "limit": 500})
 
 
 async def eventually(condition, within, what):

@@ -8,6 +8,8 @@ struct ChatMetrics: Sendable {
     let deliveries: Counter
     let syncs: Counter
     let windowReads: Counter
+    let wants: Counter
+    let restored: Counter
     let bytesSent: Counter
     let published: Counter
     let received: Counter
@@ -23,6 +25,8 @@ struct ChatMetrics: Sendable {
         deliveries = Counter(label: "chatd_deliveries_total", factory: factory)
         syncs = Counter(label: "chatd_syncs_total", factory: factory)
         windowReads = Counter(label: "chatd_window_reads_total", factory: factory)
+        wants = Counter(label: "chatd_wants_total", factory: factory)
+        restored = Counter(label: "chatd_restored_total", factory: factory)
         bytesSent = Counter(label: "chatd_bytes_sent_total", factory: factory)
         published = Counter(label: "chatd_pubsub_published_total", factory: factory)
         received = Counter(label: "chatd_pubsub_received_total", factory: factory)

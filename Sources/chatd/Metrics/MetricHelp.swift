@@ -18,6 +18,8 @@ enum MetricHelp {
         "chatd_sockets_closed_total": "WebSockets that ended, by close code.",
         "chatd_store_seconds": "Time from a message's arrival to its outcome.",
         "chatd_window_reads_total": "Reads of a shard to fill or mend a room's window.",
+        "chatd_wants_total": "Clients asked for lost messages.",
+        "chatd_restored_total": "Lost messages that clients gave back.",
         "chatd_pubsub_connected": "Whether other servers are heard: 1 yes, 0 no.",
         "chatd_pubsub_published_total": "Payloads given to pub/sub.",
         "chatd_pubsub_dropped_total": "Payloads that pub/sub dropped.",

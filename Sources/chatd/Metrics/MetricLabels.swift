@@ -12,11 +12,12 @@ extension MetricLabel {
 
 /// What a client sent.
 enum FrameLabel: Int, MetricLabel {
-    case message, heartbeat, history, typing, bad, token
+    case message, answer, heartbeat, history, typing, bad, token
 
     init(_ frame: ClientFrame) {
         switch frame {
         case .message: self = .message
+        case .answer: self = .answer
         case .heartbeat: self = .heartbeat
         case .history: self = .history
         case .typing: self = .typing

@@ -1,3 +1,4 @@
+import FoundationEssentials
 import ShardRouter
 
 /// Where messages are kept: the shards, or memory in tests.
@@ -13,6 +14,19 @@ protocol MessageStore: Sendable {
     func history(
         of room: RoomID, before: Int64?, after: Int64?, limit: Int, patience: Duration
     ) async throws(ReadError) -> HistoryPage
+
+    /// Which of `ids` the room has.
+    func known(
+        _ ids: [UUID], in room: RoomID, patience: Duration
+    ) async throws(ReadError) -> Set<UUID>
+
+    /// Stores a message again that the room's shard has lost: under its old `seq` when that is a
+    /// hole, else under the next. One that is there gives its receipt, as ``store(_:patience:)``.
+    ///
+    /// - Parameter seq: what it had; nil when nobody knows.
+    func restore(
+        _ message: Message, seq: Int64?, patience: Duration
+    ) async throws(WriteError) -> Receipt
 
     /// The state of each shard, for `/readyz`. Never waits longer than `patience`.
     func health(patience: Duration) async -> StoreHealth

@@ -43,6 +43,8 @@ struct SessionLimits: Sendable {
     /// Heartbeats, pages of history and `typing` in a second, and at once. A client needs one
     /// heartbeat in 3.5 s, and more pages only while somebody scrolls.
     var otherFramesPerSecond = 50
+    /// Answers to `want` in a second, and at once: two questions' worth.
+    var answersPerSecond = 100
     /// `typing` frames that are passed on in a second; the rest is dropped.
     var typingPerSecond = 1
     /// Bad frames within a minute that cost the connection.
@@ -93,6 +95,7 @@ struct WindowLimits: Sendable {
 /// Bounds of one room, and of all rooms of a server.
 struct RoomLimits: Sendable {
     var window = WindowLimits()
+    var want = WantLimits()
     /// Messages that a window is filled with at most, at first use.
     var fillMessages = 2_000
     /// Messages in one read of the shard.

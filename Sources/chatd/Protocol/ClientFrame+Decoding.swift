@@ -33,6 +33,7 @@ private struct FrameFields {
     private var amhere, msgSeen, upTo, seen: JSONValue?
     private var before, after, limit: JSONValue?
     private var token: JSONValue?
+    private var from, receivedAt, seq, receipt: JSONValue?
 
     static func read<Frame>(
         _ frame: ByteBuffer, _ body: (FrameFields) throws(FrameError) -> Frame
@@ -73,6 +74,10 @@ private struct FrameFields {
         case "after": after = value
         case "limit": limit = value
         case "token": token = value
+        case "from": from = value
+        case "receivedAt": receivedAt = value
+        case "seq": seq = value
+        case "receipt": receipt = value
         default: break
         }
     }
@@ -88,7 +93,12 @@ private struct FrameFields {
             return .heartbeat(Heartbeat(report: try report(limits: limits)))
         }
         switch type {
-        case "message": return .message(try message(limits: limits))
+        case "message":
+            // Anything but a text is a field that nobody knows.
+            guard let receipt, receipt.kind == .string else {
+                return .message(try message(limits: limits))
+            }
+            return .answer(try wantedMessage(receipt, limits: limits))
         case "history":
             return .history(
                 try HistoryRequest(
@@ -129,6 +139,30 @@ extension FrameFields {
             error.id = id
             throw error
         }
+    }
+
+    fileprivate func wantedMessage(
+        _ receipt: JSONValue, limits: ChatLimits
+    ) throws(FrameError) -> WantedMessage {
+        let message = try message(limits: limits)
+        do throws(FrameError) {
+            return WantedMessage(
+                message: message, author: try string(from, "from"),
+                receivedAt: try string(receivedAt, "receivedAt").flatMap(Timestamp.init(rfc3339:)),
+                seq: try seq(seq, "seq"), receipt: try string(receipt, "receipt") ?? "")
+        } catch {
+            var error = error
+            error.id = message.id
+            throw error
+        }
+    }
+
+    private func string(_ value: JSONValue?, _ name: String) throws(FrameError) -> String? {
+        guard let value else { return nil }
+        guard let text = scanner.text(of: value) else {
+            throw FrameError(.badMessage, field: name, "must be a string")
+        }
+        return text
     }
 
     private func messageID() throws(FrameError) -> UUID {

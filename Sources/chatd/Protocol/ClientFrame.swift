@@ -4,6 +4,8 @@ import Postgres
 /// One frame from a client, checked: every field fits.
 enum ClientFrame: Equatable {
     case message(ClientMessage)
+    /// A message with a receipt: what the server asked for by `want`.
+    case answer(WantedMessage)
     case heartbeat(Heartbeat)
     case history(HistoryRequest)
     case typing
@@ -18,6 +20,18 @@ struct ClientMessage: Equatable, Sendable {
     var sentAt: Timestamp
     /// Not empty, within the limit, without U+0000.
     var text: String
+}
+
+/// A message that a client gives back because the server has lost it.
+struct WantedMessage: Equatable, Sendable {
+    var message: ClientMessage
+    /// Who wrote it, as the receipt has to confirm; nil: the one who gives it back.
+    var author: String?
+    /// When a server received it first. No receipt confirms it.
+    var receivedAt: Timestamp?
+    /// Its old place, which no receipt confirms; it is only used when nothing else is there.
+    var seq: Int64?
+    var receipt: String
 }
 
 /// A page of history that a client asks for.

@@ -10,7 +10,7 @@ enum ErrorCode: String, Sendable, CaseIterable {
     case tooLong
     /// A `type` that this server does not know.
     case unknownType
-    /// No right to do that here.
+    /// No right to do this here, or no reason: an answer that nobody asked for, or a forged receipt.
     case forbidden
     /// The id already holds another message.
     case idConflict

@@ -15,7 +15,8 @@ struct Heartbeat: Equatable {
         /// `digest` is the XOR over the ids of those messages of (upper 64 bits XOR lower 64 bits
         /// of the UUID, each read with the most significant byte first), on the wire as 16
         /// lower-case hexadecimal digits; 0 when there are none. Every message that this server
-        /// relays has a `seq`, so that count and digest never decide what is missing.
+        /// relays has a `seq`, so that count and digest never decide what is missing: whoever has
+        /// messages without one has what a shard has lost, and is asked for it.
         case compact(upTo: Int64, count: Int64, digest: UInt64)
     }
 

@@ -12,22 +12,27 @@ extension ServerFrame {
     /// - Parameter isNewest: whether the newest messages stay when the page is too large (the
     ///   client pages towards older ones), or the oldest.
     static func history(
-        _ page: HistoryPage, keepingNewest isNewest: Bool, limits: ChatLimits
+        _ page: HistoryPage, keepingNewest isNewest: Bool,
+        receipts: ReceiptKeyring = ReceiptKeyring(), limits: ChatLimits
     ) -> ByteBuffer {
-        self.page("{\"type\":\"history\",\"messages\":[", page, isNewest, limits)
+        self.page("{\"type\":\"history\",\"messages\":[", page, isNewest, receipts, limits)
     }
 
     /// A page of history as the body of an HTTP answer: the same without `type`.
     static func historyBody(
-        _ page: HistoryPage, keepingNewest isNewest: Bool, limits: ChatLimits
+        _ page: HistoryPage, keepingNewest isNewest: Bool,
+        receipts: ReceiptKeyring = ReceiptKeyring(), limits: ChatLimits
     ) -> ByteBuffer {
-        self.page("{\"messages\":[", page, isNewest, limits)
+        self.page("{\"messages\":[", page, isNewest, receipts, limits)
     }
 
     private static func page(
-        _ opening: StaticString, _ page: HistoryPage, _ isNewest: Bool, _ limits: ChatLimits
+        _ opening: StaticString, _ page: HistoryPage, _ isNewest: Bool, _ receipts: ReceiptKeyring,
+        _ limits: ChatLimits
     ) -> ByteBuffer {
-        var frames = page.messages.map { message($0, limits: limits) }
+        var frames = page.messages.map {
+            message($0, receipt: receipts.receipt(for: $0.message), limits: limits)
+        }
         let kept = countWithin(
             limits.pageBytes, isNewest ? Array(frames.reversed()) : frames)
         let isCut = kept < frames.count

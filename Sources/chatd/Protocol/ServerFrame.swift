@@ -13,6 +13,8 @@ enum ServerFrame {
         var time: Timestamp
         /// The highest `seq` that the server knows of; 0 when it knows of none.
         var head: Int64
+        /// The message that has it, when it is here.
+        var headID: UUID?
         /// Whether the server has the room's latest messages; false while the shard is out of reach.
         var isWarm: Bool
     }
@@ -29,6 +31,10 @@ enum ServerFrame {
         json.time(hello.time)
         json.raw(",\"head\":")
         json.integer(hello.head)
+        if let id = hello.headID {
+            json.raw(",\"headID\":")
+            json.id(id)
+        }
         json.raw(",\"heartbeat\":{\"min\":")
         json.milliseconds(limits.heartbeatMin)
         json.raw(",\"max\":")
@@ -50,12 +56,17 @@ enum ServerFrame {
     }
 
     /// A message of the room. The same bytes are an element of `sync` and of `history`.
-    static func message(_ stored: StoredMessage, limits: ChatLimits) -> ByteBuffer {
+    ///
+    /// - Parameter receipt: nil when the server has no key.
+    static func message(
+        _ stored: StoredMessage, receipt: String? = nil, limits: ChatLimits
+    ) -> ByteBuffer {
         let message = stored.message
-        // 192: the names of the fields, an id, two times and a seq; some of the text is escaped.
+        // 256: the names of the fields, an id, two times, a seq and a receipt; some of the text is
+        // escaped.
         let textBytes = message.text.utf8.count
         var json = JSONWriter(
-            capacity: 192 + message.author.utf8.count + textBytes + textBytes / 16)
+            capacity: 256 + message.author.utf8.count + textBytes + textBytes / 16)
         json.raw("{\"type\":\"message\",\"id\":")
         json.id(message.id)
         json.raw(",\"from\":")
@@ -68,18 +79,20 @@ enum ServerFrame {
         json.string(message.text)
         json.raw(",\"seq\":")
         json.integer(stored.seq)
+        json.receipt(receipt)
         if isSkewed(message, by: limits.clockSkew) { json.raw(",\"skewed\":true") }
         json.raw("}")
         return json.buffer
     }
 
     /// The author's word that a shard has committed the message.
-    static func ack(id: UUID, seq: Int64) -> ByteBuffer {
-        var json = JSONWriter(capacity: 128)
+    static func ack(id: UUID, seq: Int64, receipt: String? = nil) -> ByteBuffer {
+        var json = JSONWriter(capacity: 192)
         json.raw("{\"type\":\"ack\",\"id\":")
         json.id(id)
         json.raw(",\"level\":\"stored\",\"seq\":")
         json.integer(seq)
+        json.receipt(receipt)
         json.raw("}")
         return json.buffer
     }
@@ -98,6 +111,23 @@ enum ServerFrame {
         var json = JSONWriter(capacity: 64)
         json.raw("{\"type\":\"token\",\"expiresAt\":")
         json.time(expiresAt)
+        json.raw("}")
+        return json.buffer
+    }
+
+    /// Asks one client for messages that the server has lost.
+    ///
+    /// - Parameters:
+    ///   - ids: those that the client has reported.
+    ///   - above: without ids: tell in the founding form what is above this `seq` or has none.
+    static func want(_ ids: [UUID], above: Int64? = nil) -> ByteBuffer {
+        var json = JSONWriter(capacity: 64 + ids.count * (MessageID.textBytes + 3))
+        json.raw("{\"type\":\"want\",\"ids\":")
+        json.strings(ids.lazy.map(MessageID.text(of:)))
+        if let above {
+            json.raw(",\"above\":")
+            json.integer(above)
+        }
         json.raw("}")
         return json.buffer
     }
@@ -176,5 +206,14 @@ enum ServerFrame {
         let (difference, overflow) = message.sentAt.microsecondsSince1970
             .subtractingReportingOverflow(message.receivedAt.microsecondsSince1970)
         return overflow || Duration.microseconds(Int64(clamping: difference.magnitude)) > skew
+    }
+}
+
+extension JSONWriter {
+    /// The field `receipt` behind others; nothing without one.
+    fileprivate mutating func receipt(_ receipt: String?) {
+        guard let receipt else { return }
+        raw(",\"receipt\":")
+        string(receipt)
     }
 }

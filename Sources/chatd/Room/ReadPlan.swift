@@ -21,6 +21,8 @@ struct ReadPlan: Sendable {
         case upTo(Int64, due: Instant)
         /// Messages may have been missed, nobody knows which.
         case whatever
+        /// What is here may be wrong: the shard has another message where this window has one.
+        case everything
     }
 
     private let limits: RoomLimits
@@ -28,9 +30,11 @@ struct ReadPlan: Sendable {
     /// When the first hole was seen that is still there.
     private var gapSince: Instant?
     private(set) var isReading = false
-    private var lastStart: Instant?
+    /// When the last read began that reached the newest message.
+    private(set) var lastStart: Instant?
     private var failures = 0
     private var notBefore: Instant?
+    private var disproved: (seq: Int64, until: Instant)?
 
     init(limits: RoomLimits) {
         self.limits = limits
@@ -46,7 +50,7 @@ struct ReadPlan: Sendable {
     mutating func heard(of seq: Int64, isUrgent: Bool, now: Instant) {
         let due = isUrgent ? now : now + limits.gapGrace
         switch wish {
-        case .whatever: return
+        case .whatever, .everything: return
         case .upTo(let known, let earlier): wish = .upTo(max(known, seq), due: min(earlier, due))
         case .nothing: wish = .upTo(seq, due: due)
         }
@@ -54,7 +58,28 @@ struct ReadPlan: Sendable {
 
     /// Messages may have been missed.
     mutating func missedSomething() {
+        if case .everything = wish { return }
         wish = .whatever
+    }
+
+    /// The shard contradicts what is here.
+    mutating func contradicted() {
+        wish = .everything
+    }
+
+    /// A client says that it has everything up to `seq`, which is more than is known here.
+    ///
+    /// - Returns: whether the shard was read less than a beat ago and knew nothing as high. Then it
+    ///   is not read again for it.
+    mutating func claimed(_ seq: Int64, now: Instant) -> Bool {
+        if let disproved, seq <= disproved.seq, now < disproved.until { return true }
+        heard(of: seq, isUrgent: true, now: now)
+        return false
+    }
+
+    /// The shard was read, and it knows nothing as high as the `seq` that a client claimed.
+    mutating func disprove(_ seq: Int64, now: Instant) {
+        disproved = (seq, now + limits.want.lookUpInterval)
     }
 
     /// The read to start now, if any.
@@ -71,6 +96,7 @@ struct ReadPlan: Sendable {
         if let notBefore, now < notBefore { return nil }
         guard window.isAnchored else { return start(.newest, now) }
         guard isDue(now, window, isDeaf: isDeaf) else { return nil }
+        if case .everything = wish { return start(.newest, now) }
         if window.newest - window.head > limits.catchUpMessages { return start(.newest, now) }
         return start(.after(window.head, target: window.newest), now)
     }
@@ -86,7 +112,7 @@ struct ReadPlan: Sendable {
         if isComplete {
             if gapSince != nil { gapSince = now }
         } else {
-            wish = .whatever
+            missedSomething()
             lastStart = nil
         }
     }
@@ -94,7 +120,7 @@ struct ReadPlan: Sendable {
     mutating func failed(now: Instant) {
         precondition(isReading, "a read ends after it began")
         isReading = false
-        wish = .whatever
+        missedSomething()
         let doublings = min(failures, 10)
         failures += 1
         notBefore = now + min(limits.readBackoff * (1 << doublings), limits.readBackoffAtMost)
@@ -116,7 +142,7 @@ struct ReadPlan: Sendable {
         switch wish {
         case .nothing: return false
         case .upTo(let seq, let due): return now >= due && seq > window.head
-        case .whatever: return true
+        case .whatever, .everything: return true
         }
     }
 

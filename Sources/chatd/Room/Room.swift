@@ -21,8 +21,10 @@ final class Room: Sendable {
     }
 
     let id: RoomID
-    private let environment: RoomEnvironment
+    let environment: RoomEnvironment
     private let contents: Mutex<Contents>
+    /// What clients have given back and is not stored yet.
+    let answers = Mutex(Answers())
 
     init(id: RoomID, environment: RoomEnvironment) {
         self.id = id
@@ -56,7 +58,8 @@ final class Room: Sendable {
         perform { contents, now in
             let actions = contents.state.beat(
                 heartbeat.report, from: member.id, skippedOrdinal: member.skippedOrdinal,
-                isSlow: isSlow, roundTrip: roundTrip, now: now)
+                isSlow: isSlow, roundTrip: roundTrip, canVerify: environment.receipts.isReady,
+                now: now)
             if actions.contains(where: \.isSend) { environment.metrics.syncs.increment() }
             return actions
         }
@@ -69,9 +72,15 @@ final class Room: Sendable {
     // MARK: Messages
 
     /// A shard has committed `message`: its author gets the ack, and everybody the message.
-    func stored(_ message: StoredMessage, frame: ByteBuffer, author: Member?) {
+    func stored(
+        _ message: StoredMessage, frame: ByteBuffer, receipt: String?, author: Member?
+    ) {
         let ack = author.map { author in
-            (frame: ServerFrame.ack(id: message.message.id, seq: message.seq), member: author.id)
+            (
+                frame: ServerFrame.ack(
+                    id: message.message.id, seq: message.seq, receipt: receipt),
+                member: author.id
+            )
         }
         perform { contents, now in
             contents.state.stored(
@@ -127,6 +136,16 @@ final class Room: Sendable {
 
     // MARK: Actions
 
+    /// Tells the state what has happened, and does what it wants done.
+    func perform(_ event: (inout RoomState, ContinuousClock.Instant) -> [RoomState.Action]) {
+        perform { contents, now in event(&contents.state, now) }
+    }
+
+    /// Asks the state without anything to be done.
+    func ask<Answer>(_ question: (inout RoomState) -> Answer) -> Answer {
+        contents.withLock { question(&$0.state) }
+    }
+
     private func perform(
         _ event: (inout Contents, ContinuousClock.Instant) -> [RoomState.Action]
     ) {
@@ -151,6 +170,11 @@ final class Room: Sendable {
             contents.members[id]?.enqueue(frame)
         case .publish(let event):
             environment.publish(event, to: id)
+        case .want(let ids, let above, let id):
+            environment.metrics.wants.increment()
+            contents.members[id]?.enqueue(ServerFrame.want(ids, above: above))
+        case .lookUp(let ids):
+            environment.lanes.start(key: id) { await self.lookUp(ids) }
         case .read(let request):
             environment.lanes.start(key: id) { await self.read(request) }
         }
@@ -160,7 +184,8 @@ final class Room: Sendable {
         let hello = ServerFrame.hello(
             ServerFrame.Hello(
                 server: environment.serverName, room: id, user: member.user,
-                time: environment.clock.time(), head: welcome.head, isWarm: welcome.isWarm),
+                time: environment.clock.time(), head: welcome.head, headID: welcome.headID,
+                isWarm: welcome.isWarm),
             limits: environment.limits)
         let presence = welcome.presence.encoded
         member.socket.eventLoop.execute {
@@ -243,7 +268,9 @@ extension Room {
     private func readMessage(_ stored: StoredMessage) -> RoomState.ReadMessage {
         RoomState.ReadMessage(
             seq: stored.seq, id: stored.message.id, author: stored.message.author,
-            frame: ServerFrame.message(stored, limits: environment.limits),
+            frame: ServerFrame.message(
+                stored, receipt: environment.receipts.receipt(for: stored.message),
+                limits: environment.limits),
             age: age(of: stored.message))
     }
 

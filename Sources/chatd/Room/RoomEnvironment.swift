@@ -11,6 +11,7 @@ final class RoomEnvironment: Sendable {
     let lanes: WorkLanes
     let clock: ChatClock
     let limits: ChatLimits
+    let receipts: ReceiptKeyring
     let logger: Logger
     /// The name that clients see.
     let serverName: String
@@ -25,7 +26,7 @@ final class RoomEnvironment: Sendable {
 
     init(
         store: any MessageStore, pubSub: any PubSub, serverName: String, limits: ChatLimits,
-        clock: ChatClock, lanes: WorkLanes, logger: Logger,
+        receipts: ReceiptKeyring, clock: ChatClock, lanes: WorkLanes, logger: Logger,
         draw: @escaping @Sendable (ClosedRange<Int64>) -> Int64, metrics: ChatMetrics,
         tracing: ChatTracing
     ) {
@@ -33,6 +34,7 @@ final class RoomEnvironment: Sendable {
         self.pubSub = pubSub
         self.serverName = serverName
         self.limits = limits
+        self.receipts = receipts
         self.clock = clock
         self.lanes = lanes
         self.logger = logger

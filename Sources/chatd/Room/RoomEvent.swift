@@ -14,6 +14,8 @@ enum RoomEvent: Equatable {
     /// `user` has left `server`.
     case departed(user: String, from: UUID)
     case typing(user: String)
+    /// A server asks a client for these messages: others need not.
+    case wanting([UUID])
     /// A server has begun to listen: tell it who is there.
     case asked
 
@@ -31,6 +33,7 @@ extension RoomEvent {
         case departed = 3
         case typing = 4
         case asked = 5
+        case wanting = 6
     }
 
     /// The highest `seq` that is believed; a room that writes a million messages a second reaches
@@ -62,6 +65,9 @@ extension RoomEvent {
         case .typing(let user):
             buffer.writeInteger(Kind.typing.rawValue)
             buffer.writeName(user)
+        case .wanting(let ids):
+            buffer.writeInteger(Kind.wanting.rawValue)
+            for id in ids { buffer.writeID(id) }
         case .asked:
             buffer.writeInteger(Kind.asked.rawValue)
         }
@@ -82,6 +88,8 @@ extension RoomEvent {
             return .departed(user: user, from: server)
         case .typing:
             return buffer.readName().map { .typing(user: $0) }
+        case .wanting:
+            return wanting(&buffer)
         case .asked:
             return .asked
         }
@@ -109,6 +117,15 @@ extension RoomEvent {
         return .present(users, on: server, head: head)
     }
 
+    private static func wanting(_ buffer: inout ByteBuffer) -> RoomEvent? {
+        var ids: [UUID] = []
+        while buffer.readableBytes > 0 {
+            guard let id = buffer.readID() else { return nil }
+            ids.append(id)
+        }
+        return ids.isEmpty ? nil : .wanting(ids)
+    }
+
     /// About how many bytes the event takes.
     private var capacity: Int {
         switch self {
@@ -116,6 +133,7 @@ extension RoomEvent {
             28 + author.utf8.count + frame.readableBytes
         case .present(let users, _, _):
             26 + users.reduce(0) { $0 + 6 + $1.user.utf8.count }
+        case .wanting(let ids): 2 + ids.count * 16
         case .departed, .typing, .asked: 64
         }
     }

@@ -12,6 +12,10 @@ extension RoomState {
         case send(ByteBuffer, to: MemberID)
         /// To the other servers.
         case publish(RoomEvent)
+        /// Ask one socket for lost messages.
+        case want([UUID], above: Int64?, of: MemberID)
+        /// Ask the shard which of these it has, and report the outcome.
+        case lookUp([UUID])
         /// Read the shard, and report the outcome.
         case read(ReadPlan.Request)
 
@@ -32,6 +36,7 @@ extension RoomState {
 
     struct Welcome: Equatable {
         var head: Int64
+        var headID: UUID?
         var isWarm: Bool
         var presence: PresenceNews.Frame
     }

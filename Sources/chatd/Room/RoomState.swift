@@ -20,11 +20,14 @@ struct RoomState: Sendable {
     }
 
     private let server: UUID
-    private let limits: ChatLimits
+    let limits: ChatLimits
     private(set) var window: Window
     private(set) var presence: Presence
     private var news: PresenceNews
-    private var reads: ReadPlan
+    var reads: ReadPlan
+    var wants: WantPlan
+    /// Clients that say they have more than this window knows, until the shard was read.
+    var claims: [MemberID: Claim] = [:]
     private var members: [MemberID: Member] = [:]
     private var joiners: [Joiner] = []
     /// Messages delivered so far.
@@ -43,6 +46,7 @@ struct RoomState: Sendable {
         presence = Presence(limits: limits.room)
         news = PresenceNews(limits: limits)
         reads = ReadPlan(limits: limits.room)
+        wants = WantPlan(limits: limits.room.want)
         idleSince = now
         nextPresenceList = now
     }
@@ -78,6 +82,8 @@ struct RoomState: Sendable {
     mutating func leave(_ id: MemberID, isDeparture: Bool, now: Instant) -> [Action] {
         var actions: [Action] = []
         joiners.removeAll { $0.id == id }
+        wants.left(id)
+        claims[id] = nil
         if let member = members.removeValue(forKey: id) {
             if presence.closed(member.user, isDeparture: isDeparture) {
                 actions.append(.publish(.departed(user: member.user, from: server)))
@@ -92,18 +98,17 @@ struct RoomState: Sendable {
     ///
     /// - Parameters:
     ///   - skippedOrdinal: the last message that was not written to the socket because it was slow.
+    ///   - canVerify: whether receipts can be checked, so that lost messages can be asked for.
     ///   - isSlow: whether so much is waiting in the socket that an answer would only add to it.
     mutating func beat(
         _ report: Heartbeat.Report, from id: MemberID, skippedOrdinal: UInt64, isSlow: Bool,
-        roundTrip: Duration?, now: Instant
+        roundTrip: Duration?, canVerify: Bool = false, now: Instant
     ) -> [Action] {
         guard let member = members[id] else { return [] }
         var actions: [Action] = []
         if presence.seen(member.user, now: now) { publishPresence(of: member.user, &actions) }
         tellPresence(now, &actions)
-        if let upTo = report.upTo, upTo > window.head {
-            reads.heard(of: upTo, isUrgent: true, now: now)
-        }
+        note(report, from: id, canVerify: canVerify, now)
         let reader = HeartbeatAnswer.Reader(
             user: member.user, joinedOrdinal: member.joinedOrdinal, skippedOrdinal: skippedOrdinal,
             lastSync: member.lastSync, roundTrip: roundTrip)
@@ -118,6 +123,7 @@ struct RoomState: Sendable {
                 .send(ServerFrame.sync(frames, isComplete: answer.isComplete), to: id))
         }
         considerReading(now, &actions)
+        considerAsking(now, &actions)
         return actions
     }
 
@@ -143,7 +149,9 @@ struct RoomState: Sendable {
     ) -> [Action] {
         var actions: [Action] = []
         if let ack { actions.append(.send(ack.frame, to: ack.member)) }
-        if insert(seq: seq, id: id, author: author, frame: frame, now, &actions) {
+        let isNew = insert(
+            seq: seq, id: id, author: author, frame: frame, isCommitted: true, now, &actions)
+        if isNew {
             actions.append(.publish(.message(seq: seq, id: id, author: author, frame: frame)))
         }
         return actions
@@ -163,7 +171,8 @@ struct RoomState: Sendable {
         var actions: [Action] = []
         switch event {
         case .message(let seq, let id, let author, let frame):
-            _ = insert(seq: seq, id: id, author: author, frame: frame, now, &actions)
+            _ = insert(
+                seq: seq, id: id, author: author, frame: frame, isCommitted: false, now, &actions)
         case .present(let users, let server, let head):
             for (user, remaining) in users {
                 presence.heard(of: user, from: server, remaining: remaining, now: now)
@@ -175,6 +184,8 @@ struct RoomState: Sendable {
             tellPresence(now, &actions)
         case .typing(let user):
             actions.append(.deliver(ServerFrame.typing(from: user), .typing))
+        case .wanting(let ids):
+            wants.othersAsk(for: ids, now: now)
         case .asked:
             // Many servers may ask at once, as after a restart of Redis: one answer is for all.
             let earliest = lastPresenceList.map { $0 + limits.room.presenceAnswer } ?? now
@@ -209,6 +220,7 @@ struct RoomState: Sendable {
         let added = window.anchor(page, head: head, isWhole: isWhole)
         var actions: [Action] = []
         if !isFirst { actions += added.map { .deliver($0.frame, .message(ordinal: $0.ordinal)) } }
+        settleClaims(now)
         reads.succeeded(isComplete: true, now: now)
         for joiner in joiners { welcome(joiner.id, user: joiner.user, now, &actions) }
         joiners = []
@@ -225,13 +237,20 @@ struct RoomState: Sendable {
         var actions: [Action] = []
         for message in messages {
             let entry = entry(message, isDelivered: true, now)
-            guard window.insert(entry) == .inserted else { continue }
+            switch window.insert(entry) {
+            case .inserted: break
+            case .known, .old: continue
+            case .contradicted: window.replace(with: entry)
+            }
+            wants.appeared(entry.id)
             actions.append(.deliver(entry.frame, .message(ordinal: entry.ordinal)))
         }
         let last = messages.last?.seq ?? 0
         window.settle(upTo: isComplete ? max(target, head, last) : last)
+        if isComplete { settleClaims(now) }
         reads.succeeded(isComplete: isComplete || messages.isEmpty, now: now)
         considerReading(now, &actions)
+        considerAsking(now, &actions)
         return actions
     }
 
@@ -258,6 +277,7 @@ struct RoomState: Sendable {
         tellServers(now, &actions)
         tellPresence(now, &actions)
         considerReading(now, &actions)
+        considerAsking(now, &actions)
         return actions
     }
 }
@@ -277,21 +297,31 @@ extension RoomState {
             .welcome(
                 id,
                 Welcome(
-                    head: window.newest, isWarm: window.isAnchored,
+                    head: window.newest, headID: window.newestID, isWarm: window.isAnchored,
                     presence: news.whole(of: presence))))
     }
 
     /// Inserts a message that has just become known and delivers it.
     ///
+    /// - Parameter isCommitted: whether a shard has just told this server. Another server's word may
+    ///   be older than what is here; when they differ the shard is read.
     /// - Returns: whether the window lacked it.
     private mutating func insert(
-        seq: Int64, id: UUID, author: String, frame: ByteBuffer, _ now: Instant,
+        seq: Int64, id: UUID, author: String, frame: ByteBuffer, isCommitted: Bool, _ now: Instant,
         _ actions: inout [Action]
     ) -> Bool {
         let entry = Window.Entry(
             seq: seq, id: id, author: author, frame: frame, arrivedAt: now, ordinal: ordinal + 1,
             writtenAt: now)
-        guard window.insert(entry) == .inserted else { return false }
+        switch window.insert(entry) {
+        case .inserted: break
+        case .known, .old: return false
+        case .contradicted:
+            reads.contradicted()
+            guard isCommitted else { return false }
+            window.replace(with: entry)
+        }
+        wants.appeared(id)
         ordinal += 1
         actions.append(.deliver(frame, .message(ordinal: ordinal)))
         return true
@@ -342,16 +372,5 @@ extension RoomState {
 extension PresenceNews.Frame {
     var encoded: ByteBuffer {
         ServerFrame.presence(count: count, joined: joined, left: left)
-    }
-}
-
-extension Heartbeat.Report {
-    /// Up to where the client says that it has everything.
-    fileprivate var upTo: Int64? {
-        switch self {
-        case .nothing: nil
-        case .ids(_, let upTo): upTo
-        case .compact(let upTo, count: _, digest: _): upTo
-        }
     }
 }

@@ -35,6 +35,8 @@ struct Window: Sendable {
         case inserted
         /// The window has it.
         case known
+        /// The window has another message with this `seq`: the shard has lost what it had told.
+        case contradicted
         /// It lies below what the window covers.
         case old
     }
@@ -69,6 +71,9 @@ struct Window: Sendable {
     /// The highest `seq` that was heard of; 0 when none was.
     var newest: Int64 { max(head, entries.last?.seq ?? 0) }
 
+    /// The message with that `seq`; nil when it is not here.
+    var newestID: UUID? { entries.last.flatMap { $0.seq == newest ? $0.id : nil } }
+
     /// Whether a message is missing below one that is here.
     var hasGap: Bool { isAnchored && newest > head }
 
@@ -76,13 +81,35 @@ struct Window: Sendable {
     mutating func insert(_ entry: Entry) -> Insertion {
         if let coverage, entry.seq <= coverage.floor { return .old }
         let index = firstIndex(above: entry.seq)
-        if index > 0, entries[index - 1].seq == entry.seq { return .known }
+        if index > 0, entries[index - 1].seq == entry.seq {
+            return entries[index - 1].id == entry.id ? .known : .contradicted
+        }
         place(entry, at: index)
         advanceHead()
         while entries.count > 1, entries.count > limits.messages || bytes > limits.bytes {
             evictOldest()
         }
         return .inserted
+    }
+
+    /// Adds a message that a shard has just told of, and lets go of whatever contradicts it: the
+    /// message that had its `seq`, and all above, which were committed later and are lost, too.
+    mutating func replace(with entry: Entry) {
+        while let last = entries.last, last.seq >= entry.seq { removeNewest() }
+        if let coverage, coverage.head >= entry.seq { self.coverage?.head = entry.seq - 1 }
+        _ = insert(entry)
+    }
+
+    /// The ids that are not here, in their order.
+    ///
+    /// - Complexity: one look at each entry down to the oldest of the ids.
+    func lacking(_ ids: [UUID]) -> [UUID] {
+        var missing = Set(ids)
+        for entry in entries.reversed() {
+            if missing.isEmpty { return [] }
+            missing.remove(entry.id)
+        }
+        return ids.filter { missing.contains($0) }
     }
 
     /// Takes the newest messages of the room as the shard has them.
@@ -97,7 +124,15 @@ struct Window: Sendable {
         while let first = entries.first, first.seq <= floor { removeOldest() }
         coverage = Coverage(floor: floor, head: floor)
         coveredSince = isWhole ? nil : page.first?.arrivedAt
-        let added = page.filter { insert($0) == .inserted }
+        let added = page.filter { entry in
+            switch insert(entry) {
+            case .inserted: return true
+            case .known, .old: return false
+            case .contradicted:
+                replace(with: entry)
+                return true
+            }
+        }
         settle(upTo: page.last?.seq ?? head)
         return added
     }
@@ -162,6 +197,10 @@ struct Window: Sendable {
         guard let coverage else { return }
         self.coverage?.floor = max(coverage.floor, oldest.seq)
         settle(upTo: oldest.seq)
+    }
+
+    private mutating func removeNewest() {
+        bytes -= entries.removeLast().frame.readableBytes
     }
 
     private mutating func removeOldest() {

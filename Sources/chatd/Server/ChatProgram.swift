@@ -38,11 +38,12 @@ struct ChatProgram: Sendable {
         let spool = try await openSpool(registry)
         let router = try await startRouter(registry, spool)
         try await check(spool, router)
+        let receipts = try await openReceipts()
         let store = RouterMessageStore(router: router, catalog: configuration.catalog)
         let pubSub = makePubSub(clusterID: router.topology.clusterID)
         let chat = ChatServer(
             store: store, pubSub: pubSub, serverName: configuration.serverName, limits: limits,
-            logger: logger, metrics: ChatMetrics(factory: registry),
+            receipts: receipts.keyring, logger: logger, metrics: ChatMetrics(factory: registry),
             authenticator: authenticator(keyFile))
         let door = ChatTransport(
             ChatTransport.Contents(
@@ -52,12 +53,14 @@ struct ChatProgram: Sendable {
         ) { port in self.sayReady(port: port) }
         // Ended from the last to the first: each lets go of what the ones before it still need.
         let room = ServiceUntilItsTurn(service: chat)
-        var services: [any Service] = [pubSub, router, door.sockets, room, door.listener]
+        var services: [any Service] = [pubSub, receipts, router, door.sockets, room, door.listener]
         if let spool {
             let drainer = SpoolDrainer(spool: spool, router: router, logger: logger) {
                 chat.drained($0, $1)
             }
-            services = [pubSub, spool, router, drainer, door.sockets, room, door.listener]
+            services = [
+                pubSub, receipts, spool, router, drainer, door.sockets, room, door.listener,
+            ]
         }
         if let keyFile { services.insert(keyFile, at: 0) }
         var group = ServiceGroupConfiguration(
@@ -120,6 +123,21 @@ struct ChatProgram: Sendable {
                 "no spool", metadata: ["advice": "\(advice)", "error": "\(error)"])
             return nil
         }
+    }
+
+    /// The keys of receipts. A file must be good; the catalog may be away, and is asked again.
+    private func openReceipts() async throws(ProgramError) -> ReceiptKeeper {
+        let keeper = ReceiptKeeper(
+            source: configuration.receiptKeys, keyring: ReceiptKeyring(), logger: logger)
+        do throws(ReceiptKeySource.Trouble) {
+            try await keeper.refresh()
+        } catch {
+            if case .file = configuration.receiptKeys {
+                throw ProgramError(description: "the keys of receipts: \(error)", exitCode: 64)
+            }
+            keeper.warn(of: error)
+        }
+        return keeper
     }
 
     /// Messages of another cluster must not get into this one's rooms.

@@ -139,7 +139,9 @@ struct ChatResponder: Sendable {
         do throws(ReadError) {
             let page = try await chat.history(of: room, request)
             return .json(
-                ServerFrame.historyBody(page, keepingNewest: request.keepsNewest, limits: limits))
+                ServerFrame.historyBody(
+                    page, keepingNewest: request.keepsNewest, receipts: chat.receipts,
+                    limits: limits))
         } catch {
             throw HTTPRefusal(error)
         }
@@ -193,7 +195,9 @@ struct ChatResponder: Sendable {
             switch try await chat.post(message, to: room, from: user) {
             case .stored(let receipt):
                 return .json(
-                    ServerFrame.ack(id: message.id, seq: receipt.seq),
+                    ServerFrame.ack(
+                        id: message.id, seq: receipt.seq,
+                        receipt: chat.proof(of: message, in: room, from: user, receipt)),
                     receipt.isDuplicate ? .ok : .created)
             case .queued:
                 return .json(ServerFrame.ackQueued(id: message.id), .accepted)

@@ -19,6 +19,7 @@ struct ServerConfiguration: Sendable {
     var topologyFile: String?
     /// Where messages wait whose shard is away; nil when there is no place for them.
     var spool: SpoolPlace?
+    var receiptKeys: ReceiptKeySource
     var logLevel: Logger.Level
 
     /// - Parameters:
@@ -39,6 +40,7 @@ struct ServerConfiguration: Sendable {
             sources, bind: bind, hostName: hostName, processID: processID)
         topologyFile = try Self.topologyFile(sources, catalog: catalog)
         spool = try Self.spoolPlace(sources)
+        receiptKeys = sources[.receiptKeys].map { .file($0.text) } ?? .catalog(catalog)
         logLevel = try Self.logLevel(sources)
         authentication = try Authentication(sources)
         let allowsOpen = try Self.allowsOpen(sources)

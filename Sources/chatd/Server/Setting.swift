@@ -12,6 +12,7 @@ enum Setting: String, CaseIterable, Sendable {
     case serverName
     case topologyFile
     case spoolDir
+    case receiptKeys
     case logLevel
 
     /// The name in a configuration file.
@@ -31,6 +32,7 @@ enum Setting: String, CaseIterable, Sendable {
         case .serverName: "--server-name"
         case .topologyFile: "--topology-file"
         case .spoolDir: "--spool-dir"
+        case .receiptKeys: "--receipt-keys"
         case .logLevel: "--log-level"
         }
     }
@@ -50,6 +52,7 @@ enum Setting: String, CaseIterable, Sendable {
         case .serverName: "CHATD_SERVER_NAME"
         case .topologyFile: "CHATD_TOPOLOGY_FILE"
         case .spoolDir: "CHATD_SPOOL_DIR"
+        case .receiptKeys: "CHATD_RECEIPT_KEYS"
         case .logLevel: "CHATD_LOG_LEVEL"
         }
     }

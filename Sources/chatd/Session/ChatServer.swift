@@ -22,27 +22,30 @@ final class ChatServer: Service {
 
     /// - Parameters:
     ///   - serverName: what clients see in `hello`.
+    ///   - receipts: the cluster's keys; they may become known later.
     ///   - lanes: how many threads may start writes at once.
     ///   - draw: draws a number from a range, both ends included.
     init(
         store: any MessageStore, pubSub: any PubSub, serverName: String,
-        limits: ChatLimits = ChatLimits(), logger: Logger, clock: ChatClock = .system,
-        lanes: Int = 2,
+        limits: ChatLimits = ChatLimits(), receipts: ReceiptKeyring = ReceiptKeyring(),
+        logger: Logger, clock: ChatClock = .system, lanes: Int = 2,
         draw: @escaping @Sendable (ClosedRange<Int64>) -> Int64 = { .random(in: $0) },
         metrics: ChatMetrics = ChatMetrics(), tracing: ChatTracing = ChatTracing(),
         authenticator: any Authenticator = OpenAuthenticator()
     ) {
         self.authenticator = authenticator
         environment = RoomEnvironment(
-            store: store, pubSub: pubSub, serverName: serverName, limits: limits, clock: clock,
-            lanes: WorkLanes(count: lanes), logger: logger, draw: draw, metrics: metrics,
-            tracing: tracing)
+            store: store, pubSub: pubSub, serverName: serverName, limits: limits,
+            receipts: receipts, clock: clock, lanes: WorkLanes(count: lanes), logger: logger,
+            draw: draw, metrics: metrics, tracing: tracing)
         directory = RoomDirectory(environment: environment)
     }
 
     var metrics: ChatMetrics { environment.metrics }
 
     var tracing: ChatTracing { environment.tracing }
+
+    var receipts: ReceiptKeyring { environment.receipts }
 
     /// Rooms that this server keeps, with sockets or without.
     var roomCount: Int { directory.count }
@@ -98,6 +101,16 @@ final class ChatServer: Service {
     ) async throws(WriteError) -> WriteOutcome {
         try await writer.write(
             message, to: room, from: user, author: nil, environment.arrived(in: room))
+    }
+
+    /// What a reader needs to give a stored message back one day; nil without a key.
+    func proof(
+        of message: ClientMessage, in room: RoomID, from user: String, _ receipt: Receipt
+    ) -> String? {
+        receipts.receipt(
+            for: Message(
+                id: message.id, room: room, author: user, sentAt: receipt.sentAt,
+                receivedAt: receipt.receivedAt, text: message.text))
     }
 
     /// A message that was queued, here or by this server's life before, has been stored.

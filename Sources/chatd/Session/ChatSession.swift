@@ -133,6 +133,7 @@ final class ChatSession: SocketSession, MemberOwner {
             switch frame {
             case .message(let message):
                 if isAllowed(.write, id: message.id, member) { store(message, member) }
+            case .answer(let answer): restore(answer, member, room)
             case .heartbeat(let heartbeat):
                 if isHandled({ $0.beat(at: $1) }, member) { room.beat(heartbeat, from: member) }
             case .history(let request): readHistory(request, member)
@@ -143,11 +144,16 @@ final class ChatSession: SocketSession, MemberOwner {
             }
         } catch {
             environment.metrics.received(.bad)
-            member.enqueue(ServerFrame.error(error))
-            let now = environment.clock.now()
-            if let ending = state.withLock({ $0.machine.badFrame(at: now) }) {
-                end(ending, member)
-            }
+            refuse(error, member)
+        }
+    }
+
+    /// Says what is wrong with a frame; too many of them end the connection.
+    private func refuse(_ error: FrameError, _ member: Member) {
+        member.enqueue(ServerFrame.error(error))
+        let now = environment.clock.now()
+        if let ending = state.withLock({ $0.machine.badFrame(at: now) }) {
+            end(ending, member)
         }
     }
 
@@ -208,6 +214,25 @@ final class ChatSession: SocketSession, MemberOwner {
         }
     }
 
+    private func restore(_ answer: WantedMessage, _ member: Member, _ room: Room) {
+        let id = answer.message.id
+        guard isHandled({ $0.answer(at: $1) }, id: id, member) else { return }
+        let now = environment.clock.time()
+        let message = Message(
+            id: id, room: roomID, author: answer.author ?? user, sentAt: answer.message.sentAt,
+            receivedAt: min(answer.receivedAt ?? now, now), text: answer.message.text)
+        switch room.restore(message, seq: answer.seq, receipt: answer.receipt, from: member) {
+        case .begun: break
+        case .unasked:
+            // It may have been asked for and given too late: no fault of the client.
+            member.enqueue(
+                ServerFrame.error(.forbidden, "nobody asked for this message (now)", id: id))
+        case .forged:
+            refuse(
+                FrameError(.forbidden, field: "receipt", "not of this message", id: id), member)
+        }
+    }
+
     private func readHistory(_ request: HistoryRequest, _ member: Member) {
         guard isHandled({ $0.history(at: $1) }, member) else { return }
         let isStarted = environment.lanes.start(key: roomID) { [self] in
@@ -215,7 +240,8 @@ final class ChatSession: SocketSession, MemberOwner {
                 let page = try await environment.history(of: roomID, request)
                 member.enqueue(
                     ServerFrame.history(
-                        page, keepingNewest: request.keepsNewest, limits: environment.limits))
+                        page, keepingNewest: request.keepsNewest, receipts: environment.receipts,
+                        limits: environment.limits))
             } catch {
                 logFailure(of: "reading history", "\(error)")
                 member.enqueue(ServerFrame.error(error))

@@ -65,9 +65,11 @@ struct MessageWriter: Sendable {
         message.sentAt = receipt.sentAt
         message.receivedAt = receipt.receivedAt
         let stored = StoredMessage(message: message, seq: receipt.seq)
-        let frame = ServerFrame.message(stored, limits: environment.limits)
+        // Once for all readers, on whatever server.
+        let proof = environment.receipts.receipt(for: message)
+        let frame = ServerFrame.message(stored, receipt: proof, limits: environment.limits)
         if let room = directory.existing(message.room) {
-            room.stored(stored, frame: frame, author: author)
+            room.stored(stored, frame: frame, receipt: proof, author: author)
         } else if !receipt.isDuplicate {
             let event = RoomEvent.message(
                 seq: stored.seq, id: message.id, author: message.author, frame: frame)

@@ -44,6 +44,7 @@ struct SessionStateMachine: Sendable {
     /// Every frame that is no message.
     private var others: TokenBucket
     private var typing: TokenBucket
+    private var answers: TokenBucket
     private var badFrames: Budget
     private var refusals: Budget
     private var heldFrames = 0
@@ -60,6 +61,7 @@ struct SessionStateMachine: Sendable {
         messages = TokenBucket(perSecond: limits.messagesPerSecond)
         others = TokenBucket(perSecond: limits.session.otherFramesPerSecond)
         typing = TokenBucket(perSecond: limits.session.typingPerSecond)
+        answers = TokenBucket(perSecond: limits.session.answersPerSecond)
         badFrames = Budget(
             count: limits.session.badFrames, period: limits.session.budgetPeriod)
         refusals = Budget(
@@ -128,6 +130,12 @@ struct SessionStateMachine: Sendable {
     mutating func writeEnded() {
         precondition(writesInFlight > 0, "a write ends after it began")
         writesInFlight -= 1
+    }
+
+    /// A message is given back.
+    mutating func answer(at now: Instant) -> Intake {
+        if let wait = answers.take(at: now) { return refuse(.rateLimited, wait, now) }
+        return .handle
     }
 
     /// A page is to be read; each one that is handled must be followed by ``historyEnded()``.

@@ -1,7 +1,6 @@
 // The chat protocol from a client's side, for one room. No DOM: any page can use it.
 
 import { beatDelay, reconnectDelay } from "./delays.js";
-import { digestOfIDs } from "./identifiers.js";
 import { Outbox } from "./outbox.js";
 import { Reader } from "./reader.js";
 import { Sender } from "./sender.js";
@@ -168,12 +167,9 @@ export class ChatClient extends EventTarget {
     else if (this.state.name === "live") this.#reader.want("after");
   }
 
-  /** What the next heartbeat says: the compact form, once there is something to say. */
+  /** What the next heartbeat says, once there is something to say. */
   heartbeat() {
-    if (!this.timeline.isLoaded) return { amhere: true };
-    const ids = this.timeline.unsequenced.map((message) => message.id);
-    const seen = { upTo: this.timeline.upTo, count: ids.length, digest: digestOfIDs(ids) };
-    return { amhere: true, seen };
+    return this.timeline.heartbeat();
   }
 
   // Connection
@@ -286,11 +282,13 @@ export class ChatClient extends EventTarget {
     } catch {
       return;  // Not the protocol; heartbeats repair what it may have been.
     }
+    this.#compare(frame);
     switch (frame.type) {
       case "hello": return this.#welcomed(frame);
       case "message": return this.#take([frame]);
       case "stored": return this.#sequenced(frame);
       case "ack": return this.#sender.acknowledged(frame, this.timeline.upTo);
+      case "want": return this.#giveBack(frame);
       case "sync": return this.#synchronized(frame);
       case "history": return this.#reader.answered(frame) || this.#take(frame.messages);
       case "presence": return this.#counted(frame);
@@ -298,6 +296,28 @@ export class ChatClient extends EventTarget {
       case "error": return this.#refused(frame);
       case "bye": return this.#dismissed(frame);
       default: return undefined;  // A later version may say more.
+    }
+  }
+
+  /** Whoever gives a number a second time has lost the message that had it. */
+  #compare({ type, messages, ...frame }) {
+    let told = [];
+    if (type === "message") told = [frame];
+    else if (type === "hello" && frame.headID) told = [{ seq: frame.head, id: frame.headID }];
+    else if (type === "sync" || type === "history") told = messages;
+    const lost = told.filter(({ seq, id }) => (this.timeline.at(seq)?.id ?? id) !== id);
+    if (lost.length === 0) return;
+    this.timeline.lose(Math.min(...lost.map(({ seq }) => seq)));
+    this.#emit("reset", { messages: this.timeline.messages });
+    this.#emit("waiting");
+  }
+
+  /** The server has lost messages: it names them, or asks what is here above a `seq`. */
+  #giveBack({ ids, above }) {
+    if (above !== undefined) this.#write(this.timeline.report(above));
+    for (const id of ids) {
+      const message = this.timeline.get(id);
+      if (message?.receipt !== undefined) this.#write(message);
     }
   }
 

@@ -101,7 +101,9 @@ export class Reader {
     if (this.#wishes.has("newest")) {
       this.#send({ kind: "newest" }, { limit: PAGE });
     } else if (this.#wishes.has("after") && isLoaded) {
-      this.#send({ kind: "after", settled: newestEarly }, { after: upTo, limit: FILL_PAGE });
+      // With the last message that is here: another one in its place shows that it was lost.
+      const overlap = low === null ? upTo : Math.max(0, upTo - 1);
+      this.#send({ kind: "after", settled: newestEarly }, { after: overlap, limit: FILL_PAGE });
     } else if (this.#wishes.has("before") && low !== null) {
       this.#send({ kind: "before" }, { before: low, limit: PAGE });
     }

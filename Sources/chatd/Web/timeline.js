@@ -1,7 +1,11 @@
 // The messages of a room in their order.
 
+import { digestOfIDs } from "./identifiers.js";
+
 /** Messages beyond a hole that are kept; what is not kept comes with the page that fills it. */
 const EARLY_AT_MOST = 2_000;
+/** Ids in one report of the founding form. */
+const REPORTED = 250;
 
 /**
  * A stretch of the room without holes, from `low` to `upTo`, in the order of `seq`; beside it what
@@ -40,6 +44,62 @@ export class Timeline {
   get unsequenced() {
     return [...this.#unsequenced.values()]
       .sort((one, other) => compare(one.receivedAt, other.receivedAt));
+  }
+
+  /** The message here that has this `seq`; undefined when there is none. */
+  at(seq) {
+    return this.#early.get(seq) ?? this.messages.findLast((message) => message.seq === seq);
+  }
+
+  /** The message here that has this id, as the server sent it; undefined when there is none. */
+  get(id) {
+    const lost = this.#unsequenced.get(id);
+    if (lost) return lost.lostSeq === undefined ? lost : { ...lost, seq: lost.lostSeq };
+    for (const message of this.#early.values()) if (message.id === id) return message;
+    return this.#ids.has(id) ? this.messages.findLast((message) => message.id === id) : undefined;
+  }
+
+  /**
+   * The server has lost the message with this `seq` and all after it, for it gives the number to
+   * another one. They stay as messages without a `seq`, until the server has them again.
+   */
+  lose(first) {
+    const early = [...this.#early.values()].filter(({ seq }) => seq >= first);
+    const lost = this.messages.filter(({ seq }) => seq >= first).concat(early);
+    this.messages = this.messages.filter(({ seq }) => seq < first);
+    for (const message of lost) {
+      this.#ids.delete(message.id);
+      this.#early.delete(message.seq);
+      this.#unsequenced.set(
+        message.id, { ...message, seq: undefined, lostSeq: message.seq });
+    }
+    this.upTo = Math.min(this.upTo, first - 1);
+  }
+
+  /** A report of everything that is here above `above`, by ids. */
+  report(above = this.upTo) {
+    const upTo = Math.min(above, this.upTo);
+    const place = ({ seq, lostSeq }) => seq ?? lostSeq ?? Infinity;
+    const ids = this.messages.filter(({ seq }) => seq > upTo)
+      .concat(...this.#early.values(), this.unsequenced)
+      .sort((one, other) => place(one) - place(other) || 0)
+      .map(({ id }) => id);
+    return { amhere: true, msgSeen: ids.slice(0, REPORTED), upTo };
+  }
+
+  /**
+   * What a heartbeat says: the compact form, at most 64 bytes while every message has its `seq`;
+   * above a hole the ids, so that what is here is not sent again.
+   */
+  heartbeat() {
+    if (!this.isLoaded) return { amhere: true };
+    if (this.#early.size > 0 && this.#early.size + this.#unsequenced.size <= REPORTED) {
+      return this.report();
+    }
+    const ids = [...this.#unsequenced.keys()];
+    const seen = { upTo: this.upTo };
+    if (ids.length > 0) Object.assign(seen, { count: ids.length, digest: digestOfIDs(ids) });
+    return { amhere: true, seen };
   }
 
   /**

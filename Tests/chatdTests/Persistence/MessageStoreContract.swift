@@ -20,6 +20,8 @@ struct MessageStoreContract {
         try await pagesBackwards()
         try await pagesForwards()
         try await readsAnEmptyRoom()
+        try await tellsWhichIDsItHas()
+        try await restoresUnderTheNextNumber()
     }
 
     private func numbersMessagesWithoutHoles() async throws {
@@ -110,6 +112,35 @@ struct MessageStoreContract {
         let page = try await history(of: newRoom())
 
         #expect(page == HistoryPage(messages: [], isComplete: true, head: 0))
+    }
+
+    private func tellsWhichIDsItHas() async throws {
+        let (room, other) = (try await filled(3), newRoom())
+        let ids: [UUID] = [.numbered(9), .numbered(2), .numbered(3)]
+
+        #expect(
+            try await store.known(ids, in: room, patience: patience)
+                == [.numbered(2), .numbered(3)])
+        #expect(try await store.known(ids, in: other, patience: patience).isEmpty)
+    }
+
+    private func restoresUnderTheNextNumber() async throws {
+        let room = try await filled(2)
+
+        let restored = try await store.restore(message(3, room), seq: 2, patience: patience)
+        #expect(restored.seq == 3)
+        #expect(!restored.isDuplicate)
+        let again = try await store.restore(message(3, room), seq: 7, patience: patience)
+        #expect(again.seq == 3)
+        #expect(again.isDuplicate)
+        await #expect(throws: WriteError.conflict(id: .numbered(3))) {
+            try await store.restore(
+                message(3, room, author: "bo"), seq: 3, patience: patience)
+        }
+        let new = newRoom()
+        #expect(try await store.restore(message(1, new), seq: 5, patience: patience).seq == 1)
+        #expect(try await stored(message(2, new)).seq == 2)
+        #expect(try await history(of: room).messages.map(\.seq) == [1, 2, 3])
     }
 
     // MARK: Helpers

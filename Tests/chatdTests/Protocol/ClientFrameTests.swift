@@ -35,6 +35,26 @@ import Testing
         #expect(MessageID.text(of: message.id) == Self.id)
     }
 
+    @Test func `a message with a receipt is an answer`() throws {
+        let given =
+            #"{"type":"message","id":"2b190304-9788-4dfb-be16-723cdcf6bb51","from":"bo","#
+            + #""sentAt":"2026-11-23T10:15:02.113Z","receivedAt":"2026-11-23T10:15:03.000Z","#
+            + #""text":"a","seq":7,"receipt":"abc","type":"message"}"#
+
+        guard case .answer(let answer) = try decode(given) else {
+            throw NotExpected(frame: try decode(given))
+        }
+        #expect(MessageID.text(of: answer.message.id) == Self.id)
+        #expect(answer.author == "bo")
+        #expect(answer.receivedAt == Timestamp(rfc3339: "2026-11-23T10:15:03Z"))
+        #expect(answer.seq == 7)
+        #expect(answer.receipt == "abc")
+        let other = given.replacing(#""abc""#, with: #"{"deep":[]}"#)
+        guard case .message = try decode(other) else {
+            throw NotExpected(frame: try decode(other))
+        }
+    }
+
     @Test func `the founding heartbeat is read`() throws {
         let frame = try decode(#"{"amhere":true,"msgSeen":["\#(Self.id)"]}"#)
 

@@ -10,6 +10,9 @@ import Synchronization
 final class MemoryMessageStore: MessageStore {
     private struct Contents {
         var rooms: [RoomID: [StoredMessage]] = [:]
+        /// The highest `seq` ever given, where it is above that of the last message.
+        var heads: [RoomID: Int64] = [:]
+        var lookUps: [[UUID]] = []
         var writeError: WriteError?
         var readError: ReadError?
         var isQueueing = false
@@ -71,12 +74,51 @@ final class MemoryMessageStore: MessageStore {
         return try result.get()
     }
 
+    func known(
+        _ ids: [UUID], in room: RoomID, patience: Duration
+    ) async throws(ReadError) -> Set<UUID> {
+        contents.withLock { $0.lookUps.append(ids) }
+        await passGate()
+        let result = contents.withLock { contents -> Result<Set<UUID>, ReadError> in
+            if let error = contents.readError { return .failure(error) }
+            let stored = Set((contents.rooms[room] ?? []).map(\.message.id))
+            return .success(stored.intersection(ids))
+        }
+        return try result.get()
+    }
+
+    func restore(
+        _ message: Message, seq: Int64?, patience: Duration
+    ) async throws(WriteError) -> Receipt {
+        await passGate()
+        let result = contents.withLock { contents -> Result<Receipt, WriteError> in
+            if let error = contents.writeError { return .failure(error) }
+            let stored = contents.rooms[message.room] ?? []
+            let head = max(stored.last?.seq ?? 0, contents.heads[message.room] ?? 0)
+            guard !stored.contains(where: { $0.message.id == message.id }), let seq,
+                (1...max(head, 1)).contains(seq), seq <= head,
+                !stored.contains(where: { $0.seq == seq })
+            else {
+                return MemoryMessageStore.append(
+                    message, to: &contents.rooms[message.room, default: []], head: head)
+            }
+            let index = stored.firstIndex { $0.seq > seq } ?? stored.count
+            contents.rooms[message.room]?.insert(
+                StoredMessage(message: message, seq: seq), at: index)
+            return .success(
+                Receipt(
+                    seq: seq, isDuplicate: false, sentAt: message.sentAt,
+                    receivedAt: message.receivedAt, shard: ShardID(1)))
+        }
+        return try result.get()
+    }
+
     func health(patience: Duration) async -> StoreHealth {
         StoreHealth(parts: [StoreHealth.Part(name: "memory", isReachable: true, reason: "")])
     }
 
     private static func append(
-        _ message: Message, to room: inout [StoredMessage]
+        _ message: Message, to room: inout [StoredMessage], head: Int64 = 0
     ) -> Result<Receipt, WriteError> {
         let shard = ShardID(1)
         if let known = room.first(where: { $0.message.id == message.id }) {
@@ -88,7 +130,7 @@ final class MemoryMessageStore: MessageStore {
                     seq: known.seq, isDuplicate: true, sentAt: known.message.sentAt,
                     receivedAt: known.message.receivedAt, shard: shard))
         }
-        let seq = Int64(room.count + 1)
+        let seq = max(room.last?.seq ?? 0, head) + 1
         room.append(StoredMessage(message: message, seq: seq))
         return .success(
             Receipt(
@@ -128,6 +170,19 @@ extension MemoryMessageStore {
             return contents.held
         }
         held.forEach { $0.resume() }
+    }
+
+    /// Ids that were looked up, question by question.
+    var lookUps: [[UUID]] { contents.withLock { $0.lookUps } }
+
+    /// Loses messages, as a failover to a standby that lacked the last commits does.
+    ///
+    /// - Parameter isWoundBack: whether the room's counter goes back with them.
+    func lose(_ seqs: ClosedRange<Int64>, of room: RoomID, isWoundBack: Bool = true) {
+        contents.withLock { contents in
+            if !isWoundBack { contents.heads[room] = contents.rooms[room]?.last?.seq }
+            contents.rooms[room]?.removeAll { seqs.contains($0.seq) }
+        }
     }
 
     var heldCount: Int { contents.withLock { $0.held.count } }

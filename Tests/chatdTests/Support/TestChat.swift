@@ -17,14 +17,15 @@ struct TestChat {
     static func run(
         store: MemoryMessageStore = MemoryMessageStore(), hub: PubSubHub = PubSubHub(),
         clock: ManualClock = ManualClock(), limits: ChatLimits = ChatLimits(),
-        metrics: ChatMetrics = ChatMetrics(), tracing: ChatTracing = ChatTracing(),
+        receipts: ReceiptKeyring = ReceiptKeyring(), metrics: ChatMetrics = ChatMetrics(),
+        tracing: ChatTracing = ChatTracing(),
         authenticator: any Authenticator = OpenAuthenticator(),
         _ body: (TestChat) async throws -> Void
     ) async throws {
         let pubSub = hub.link()
         let server = server(
-            store: store, pubSub: pubSub, clock: clock, limits: limits, metrics: metrics,
-            tracing: tracing, authenticator: authenticator)
+            store: store, pubSub: pubSub, clock: clock, limits: limits, receipts: receipts,
+            metrics: metrics, tracing: tracing, authenticator: authenticator)
         try await withThrowingTaskGroup { group in
             group.addTask { try await server.run() }
             try await body(TestChat(server: server, store: store, pubSub: pubSub, clock: clock))
@@ -34,12 +35,13 @@ struct TestChat {
 
     static func server(
         store: MemoryMessageStore, pubSub: PubSubHub.Link, clock: ManualClock,
-        limits: ChatLimits = ChatLimits(), metrics: ChatMetrics = ChatMetrics(),
-        tracing: ChatTracing = ChatTracing(),
+        limits: ChatLimits = ChatLimits(), receipts: ReceiptKeyring = ReceiptKeyring(),
+        metrics: ChatMetrics = ChatMetrics(), tracing: ChatTracing = ChatTracing(),
         authenticator: any Authenticator = OpenAuthenticator()
     ) -> ChatServer {
         ChatServer(
             store: store, pubSub: pubSub, serverName: "chatd-test", limits: limits,
+            receipts: receipts,
             logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
             clock: ChatClock(now: { clock.now }, time: { clock.time }),
             draw: { $0.lowerBound }, metrics: metrics, tracing: tracing,

@@ -1,0 +1,1 @@
+drop table catalog.receipt_keys;

@@ -1,0 +1,2 @@
+drop function shard.restore_message(
+    text, bigint, uuid, text, timestamptz, timestamptz, text);
