@@ -172,6 +172,8 @@ async def test_a_client_without_a_subprotocol_is_served_too(servers, room):
 
 async def test_typing_is_told_to_the_others_on_all_servers(join):
     ada, bo, cy = await join("ada", 0), await join("bo", 0), await join("cy", 1)
+    # Nobody repeats what was typed, so the other server has to listen by then: it has heard of all.
+    await cy.expect("presence", count=3)
 
     await ada.send({"type": "typing"})
 
