@@ -80,15 +80,9 @@ final class WebSocketHandler: ChannelInboundHandler {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         switch error {
-        case NIOWebSocketError.invalidFrameLength:
+        case let failure as WebSocketFrameReader.Failure:
             machine.failed()
-            connection?.closeUnreadable(
-                code: CloseCode.tooBig.rawValue, reason: "a frame is too large")
-        case is NIOWebSocketError:
-            machine.failed()
-            connection?.closeUnreadable(
-                code: CloseCode.brokenFrame.rawValue,
-                reason: "a control frame must be whole and at most 125 bytes")
+            connection?.closeUnreadable(code: failure.code.rawValue, reason: failure.reason)
         case is ByteToMessageDecoderError:
             break  // More of what could not be read; the close is on its way.
         default:

@@ -140,7 +140,7 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
                 case .failure(let error): UnknownUserSession(reason: error.message)
                 }
             try channel.pipeline.syncOperations.addHandlers([
-                ByteToMessageHandler(WebSocketFrameDecoder(maxFrameSize: messageBytes)),
+                ByteToMessageHandler(WebSocketFrameSplitter(payloadBytesAtMost: messageBytes)),
                 WebSocketHandler(
                     session: session, messageBytes: messageBytes, limits: limits, sockets: sockets,
                     metrics: metrics),

@@ -68,7 +68,7 @@ import Testing
     @Test func `a length beyond all numbers is closed with 1009`() throws {
         let socket = try OpenedSocket()
 
-        try? socket.receive([0x81, 0xFF] + [UInt8](repeating: 0xFF, count: 8))
+        try? socket.receive([0x81, 0xFF, 0x7F] + [UInt8](repeating: 0xFF, count: 7))
 
         #expect(socket.turn() == [socket.close(1009, "a frame is too large")])
     }
@@ -247,7 +247,7 @@ private struct OpenedSocket {
     init(answersFirstPing: Bool = true) throws {
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
         try channel.pipeline.syncOperations.addHandlers([
-            ByteToMessageHandler(WebSocketFrameDecoder(maxFrameSize: 65_536)),
+            ByteToMessageHandler(WebSocketFrameSplitter(payloadBytesAtMost: 65_536)),
             WebSocketHandler(
                 session: session, messageBytes: 65_536, limits: TransportLimits(),
                 sockets: sockets),
