@@ -11,6 +11,9 @@ struct TransportLimits: Sendable {
     var headPatience: Duration = .seconds(10)
     /// One request's body, first byte to last.
     var bodyPatience: Duration = .seconds(15)
+    /// A request's head up to the last byte of its answer, which a client may be slow to read: a
+    /// page of history at 9 KB a second.
+    var answerPatience: Duration = .seconds(60)
     /// An HTTP connection without a request.
     var idle: Duration = .seconds(60)
     /// Bytes of one header field, and of the request's first line.
