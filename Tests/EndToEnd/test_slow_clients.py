@@ -129,7 +129,8 @@ RECOVERING = 3
 ROUNDS = 60
 #: What the server may grow by: 1 MiB waits for each of six readers before they are skipped, and
 #: answers to what they ask themselves; the rest is slack of the allocator.
-GROWTH_BYTES = 96 * 1024 * 1024
+GROWTH_BYTES = 64 * 1024 * 1024
+SENT = "chatd_bytes_sent_total"
 
 
 class Reader:
@@ -182,11 +183,15 @@ def rss_bytes(server):
         return int(re.search(r"VmRSS:\s+(\d+)", status.read()).group(1)) * 1024
 
 
-def closed_as(server, code):
+def metric(server, name):
     with urllib.request.urlopen(server.url + "/metrics", timeout=10) as answer:
         text = answer.read().decode()
-    found = re.search(rf'chatd_sockets_closed_total{{code="{code}"}} (\d+)', text)
-    return int(found.group(1)) if found else 0
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    return float(found.group(1)) if found else 0
+
+
+def closed_as(server, code):
+    return metric(server, f'chatd_sockets_closed_total{{code="{code}"}}')
 
 
 @pytest.fixture
@@ -211,11 +216,12 @@ async def test_stalled_readers_cost_nobody_else_anything(cluster, own_server):
     reading = [asyncio.create_task(one.read()) for one in healthy]
     before, peak = rss_bytes(server), 0
 
-    # They ask for more than the kernel holds, and do not read it.
+    # They ask for more than the kernel holds (4 MiB at most), and do not read it.
     for _ in range(12):
+        sent = metric(server, SENT) + len(stalled) * 480 * 1024
         for one in stalled:
             one.socket.write(frame(TEXT, "{\"type\":\"history\"}"))
-        await asyncio.sleep(0.1)
+        await wait_for(lambda: metric(server, SENT) > sent, 10)
     resumed = []
     slowest = 0.0
     for number in range(ROUNDS):
