@@ -190,9 +190,8 @@ async def test_a_library_sends_and_gets_big_messages(library, servers, room):
     await client.end()
 
 
+@pytest.mark.parametrize("library", [WebSockets, WebSocketClient])  # aiohttp sends none.
 async def test_a_library_sends_fragments(library, servers, room):
-    if library is AIOHTTP:
-        pytest.skip("aiohttp does not send fragments")
     client = await library.open(socket_url(servers[0].url, room, "ada"))
     frame = message("in parts")
     text = json.dumps(frame)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chat_client import message
-from raw_socket import CLOSE, TEXT, RawSocket, closing, frame, head, request
+from raw_socket import CLOSE, PING, PONG, TEXT, RawSocket, closing, frame, head, request
 
 #: Seconds that a loaded machine may take on top of a bound.
 SLACK = 6
@@ -50,9 +50,10 @@ POST = b"POST /v1/rooms/a/messages?user=a HTTP/1.1\r\nHost: a\r\nContent-Length:
 GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
-async def test_whoever_writes_slowly_is_cut_in_time(servers, room):
+async def test_whoever_is_slow_is_cut_in_time(servers, room):
     """All at once, because each takes its time: the first byte to the end, in seconds."""
     server = servers[0].url
+    await fill(server, room, 20)
 
     async def plain(first=b"", data=b""):
         return await seconds_until_end(await RawSocket.connect(server), data, first)
@@ -68,6 +69,7 @@ async def test_whoever_writes_slowly_is_cut_in_time(servers, room):
         "a body that does not come": (15, plain(first=POST)),
         "nothing after an answer": (60, plain(first=GET)),
         "a second head that does not end": (60, plain(first=GET, data=ENDLESS)),
+        "answers that are not read": (60, seconds_unread(server, room)),
         "a socket without a beat": (30, upgraded(b"")),
         "a frame that does not end": (30, upgraded(frame(TEXT, "x" * 60_000))),
         "fragments without an end": (30, upgraded(
@@ -80,22 +82,25 @@ async def test_whoever_writes_slowly_is_cut_in_time(servers, room):
         assert bound - 1 <= took <= bound + SLACK, f"{name}: {took:.1f} s, not {bound} s"
 
 
-async def test_whoever_does_not_read_an_answer_is_cut_in_time(cluster, servers, room):
-    fill = await RawSocket.join(servers[0].url, room)
-    for number in range(20):
-        fill.write(frame(TEXT, json.dumps(message("x" * 16_000))))
-    acks = 0
-    while acks < 20:
-        acks += (await fill.chat())["type"] == "ack"
-    await fill.close()
-    socket = await stalled_connection(servers[0].url)
+async def seconds_unread(server, room):
+    """Asks for pages and does not read them."""
+    socket = await stalled_connection(server)
     page = f"GET /v1/rooms/{room}/messages HTTP/1.1\r\nHost: a\r\n\r\n".encode()
-
     start = time.monotonic()
     socket.write(page * 40)
     await until_let_go(socket, 60 + SLACK)
+    return time.monotonic() - start
 
-    assert 59 <= time.monotonic() - start
+
+async def fill(server, room, count):
+    """Stores the longest messages that there are."""
+    author = await RawSocket.join(server, room, "filler")
+    for _ in range(count):
+        author.write(frame(TEXT, json.dumps(message("x" * 16_000))))
+    acks = 0
+    while acks < count:
+        acks += (await author.chat())["type"] == "ack"
+    await author.close()
 
 
 async def stalled_connection(server):
@@ -261,3 +266,68 @@ async def wait_for(condition, within):
     async with asyncio.timeout(within):
         while not condition():
             await asyncio.sleep(0.02)
+
+
+async def test_whoever_asks_for_more_than_he_reads_is_closed_as_too_slow(cluster, own_server):
+    room = cluster.new_room()
+    await fill(own_server.url, room, 20)
+    socket = await RawSocket.join(own_server.url, room)
+    socket.writer.transport.pause_reading()
+    before = rss_bytes(own_server)
+
+    async def asked_once_more():
+        sent = metric(own_server, SENT) + 300 * 1024
+        socket.write(frame(TEXT, "{\"type\":\"history\"}"))
+        try:
+            await wait_for(lambda: metric(own_server, SENT) > sent, 0.5)
+        except TimeoutError:
+            return False
+        return True
+
+    pages = 0
+    while await asked_once_more():
+        pages += 1
+        assert pages < 200, "it may ask for ever"
+    grown = rss_bytes(own_server) - before
+    socket.writer.transport.resume_reading()
+
+    frames = []
+    while (got := await socket.read())[0] == TEXT:
+        frames.append(json.loads(got[1]))
+    assert (got[0], got[1][:2]) == (CLOSE, (4002).to_bytes(2))
+    assert (frames[-1]["type"], frames[-1]["code"]) == ("bye", 4002)
+    assert grown < GROWTH_BYTES
+    await socket.close()
+
+
+async def test_a_flood_of_control_frames_costs_the_connection_and_nobody_else(cluster, own_server):
+    room = cluster.new_room()
+    floods = [await RawSocket.join(own_server.url, room, f"flood-{n}") for n in range(3)]
+    ada = await RawSocket.join(own_server.url, cluster.new_room())
+    bytes_ = (frame(PING, b"x") + frame(PONG, b"y")) * 1_000
+
+    async def flood(socket):
+        try:
+            while True:
+                socket.write(bytes_)
+                await socket.writer.drain()
+                await asyncio.sleep(0.01)
+        except ConnectionError:
+            pass  # That is what a flood must come to.
+
+    flooding = [asyncio.create_task(flood(socket)) for socket in floods]
+    waits = []
+    for number in range(30):
+        start = time.monotonic()
+        ada.write(frame(TEXT, json.dumps(message(f"number {number}"))))
+        while (await ada.chat())["type"] != "ack":
+            pass
+        waits.append(time.monotonic() - start)
+        await asyncio.sleep(0.06)
+
+    assert max(waits) < 2
+    async with asyncio.timeout(10):
+        await asyncio.gather(*flooding)
+    assert closed_as(own_server, 4429) == len(floods)
+    for one in [*floods, ada]:
+        one.writer.transport.abort()

@@ -26,6 +26,11 @@ struct TransportLimits: Sendable {
     var bodyBytesAtMost = 1_024 * 1_024
     /// Fragments of one message: a client that needs more sends single bytes.
     var fragments = 1_024
+    /// Pings and pongs of one client in a second, and at once: a client needs one in some seconds,
+    /// and each costs as much as a frame that is counted.
+    var controlFramesPerSecond = 100
+    /// Reads of one connection before it is the turn of the next one on its loop; up to 64 KiB each.
+    var readsPerTurn: UInt = 1
     /// How long a socket that was closed may take to answer the close.
     var closePatience: Duration = .seconds(2)
     /// The shortest time between two pings: about one per heartbeat.

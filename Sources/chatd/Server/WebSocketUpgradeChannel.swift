@@ -34,7 +34,8 @@ struct WebSocketUpgradeChannel: HTTPChannelHandler {
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
         channel.eventLoop.makeCompletedFuture {
-            Value(channel: channel, outcome: try addHandlers(to: channel, logger: logger))
+            try channel.syncOptions?.setOption(.maxMessagesPerRead, value: limits.readsPerTurn)
+            return Value(channel: channel, outcome: try addHandlers(to: channel, logger: logger))
         }
     }
 

@@ -114,6 +114,23 @@ import Testing
         #expect(socket.turn() == [[0x8A, 3, 97, 98, 99]])
     }
 
+    @Test(arguments: [WebSocketOpcode.ping, .pong])
+    func `more control frames than anybody needs are closed with 4429`(
+        opcode: WebSocketOpcode
+    ) throws {
+        let socket = try OpenedSocket()
+
+        for _ in 0..<100 { try socket.receive(socket.frame(opcode, "")) }
+        _ = socket.turn()
+        for _ in 0..<200 { try socket.receive(socket.frame(opcode, "")) }
+        try socket.receive(socket.frame(.text, "hello"))
+
+        let written = Array(socket.turn().joined())
+        let close = socket.close(4429, "too many pings and pongs")
+        #expect(Array(written.suffix(close.count)) == close)
+        #expect(socket.session.texts.isEmpty)
+    }
+
     @Test func `of many pings only the last is answered`() throws {
         let socket = try OpenedSocket()
 
