@@ -151,7 +151,7 @@ import Testing
         #expect(socket.session.socket?.pendingBytes == pending)
     }
 
-    @Test func `a client's close is repeated, then the channel closed`() throws {
+    @Test func `a client's close is repeated, then the output closed`() throws {
         let socket = try OpenedSocket()
 
         try socket.receive(socket.frame(.connectionClose, [0x0F, 0xA1]))
