@@ -2,8 +2,8 @@ import HTTPTypes
 import NIOCore
 import NIOHTTP1
 
-/// Stands before everything that handles requests: cuts clients that take too long for one, and
-/// answers what is no HTTP.
+/// Stands before everything that handles requests: cuts clients that take too long for one, or for
+/// reading its answer, and answers what is no HTTP.
 final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias InboundOut = HTTPServerRequestPart
@@ -12,9 +12,12 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
 
     private let limits: TransportLimits
     private var timer: Scheduled<Void>?
+    private var answerTimer: Scheduled<Void>?
     private var bodyBytes = 0
     /// Requests whose answer has not been written to its end.
     private var unanswered = 0
+    /// Requests whose answer the kernel has not taken to its end.
+    private var unread = 0
     private var isAnswering = false
     private var isDone = false
     /// Whether a request has begun to arrive and is not whole.
@@ -31,6 +34,8 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
     func handlerRemoved(context: ChannelHandlerContext) {
         timer?.cancel()
         timer = nil
+        answerTimer?.cancel()
+        answerTimer = nil
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -44,6 +49,8 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
                 data = wrapInboundOut(.head(head))
             }
             unanswered += 1
+            unread += 1
+            if unread == 1 { awaitAnswer(context) }
             isReading = true
             bodyBytes = 0
             cut(context, after: limits.bodyPatience)
@@ -78,8 +85,27 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
         case .end:
             isAnswering = false
             unanswered -= 1
+            let written = promise ?? context.eventLoop.makePromise(of: Void.self)
+            written.futureResult.assumeIsolated().whenComplete { _ in self.isRead(context) }
+            context.write(data, promise: written)
+            return
         }
         context.write(data, promise: promise)
+    }
+
+    /// An answer has left: the next one has the whole time again.
+    private func isRead(_ context: ChannelHandlerContext) {
+        unread -= 1
+        answerTimer?.cancel()
+        answerTimer = nil
+        if unread > 0, context.channel.isActive { awaitAnswer(context) }
+    }
+
+    private func awaitAnswer(_ context: ChannelHandlerContext) {
+        let patience = TimeAmount(limits.answerPatience)
+        answerTimer = context.eventLoop.assumeIsolated().scheduleTask(in: patience) {
+            context.close(promise: nil)
+        }
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {

@@ -11,6 +11,9 @@ struct TransportLimits: Sendable {
     var headPatience: Duration = .seconds(10)
     /// One request's body, first byte to last.
     var bodyPatience: Duration = .seconds(15)
+    /// A request's head up to the last byte of its answer, which a client may be slow to read: a
+    /// page of history at 9 KB a second.
+    var answerPatience: Duration = .seconds(60)
     /// An HTTP connection without a request.
     var idle: Duration = .seconds(60)
     /// Bytes of one header field, and of the request's first line.
@@ -23,6 +26,11 @@ struct TransportLimits: Sendable {
     var bodyBytesAtMost = 1_024 * 1_024
     /// Fragments of one message: a client that needs more sends single bytes.
     var fragments = 1_024
+    /// Pings and pongs of one client in a second, and at once: a client needs one in some seconds,
+    /// and each costs as much as a frame that is counted.
+    var controlFramesPerSecond = 100
+    /// Reads of one connection before it is the turn of the next one on its loop; up to 64 KiB each.
+    var readsPerTurn: UInt = 1
     /// How long a socket that was closed may take to answer the close.
     var closePatience: Duration = .seconds(2)
     /// The shortest time between two pings: about one per heartbeat.

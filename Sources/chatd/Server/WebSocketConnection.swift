@@ -89,19 +89,23 @@ final class WebSocketConnection: SessionSocket {
     }
 
     /// The client has closed: repeats its code if it was the first to do so, then ends.
+    ///
+    /// What it still writes must not meet a closed socket, whose reset could overtake our answer:
+    /// only the output is closed before the client closes, too (RFC 6455, 7.1.1).
     func finish(repeating code: UInt16?) {
         enqueue { outbox in
             switch outbox.phase {
             case .open:
                 let payload = WebSocketFrameWriter.closePayload(code: code, reason: "")
                 outbox.items.append(.frame(.connectionClose, payload))
-                outbox.items.append(.end)
+                outbox.items.append(.closeOutput)
+                outbox.phase = .closing
             case .closing:
                 outbox.items.append(.end)
+                outbox.phase = .ended
             case .ended:
-                return
+                break
             }
-            outbox.phase = .ended
         }
     }
 

@@ -12,6 +12,7 @@ final class WebSocketHandler: ChannelInboundHandler {
     private var machine: WebSocketStateMachine
     private var connection: WebSocketConnection?
     private var pings: PingClock
+    private var controlFrames: TokenBucket
 
     /// - Parameter messageBytes: the largest message, fragments together.
     init(
@@ -24,6 +25,7 @@ final class WebSocketHandler: ChannelInboundHandler {
         self.metrics = metrics
         machine = WebSocketStateMachine(messageBytes: messageBytes, fragments: limits.fragments)
         pings = PingClock(interval: TimeAmount(limits.pingInterval))
+        controlFrames = TokenBucket(perSecond: limits.controlFramesPerSecond)
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
@@ -54,9 +56,9 @@ final class WebSocketHandler: ChannelInboundHandler {
             session.received(text)
             ping(context)
         case .pong(let payload):
-            connection?.pong(payload)
+            if isWithinRate() { connection?.pong(payload) }
         case .measure(let payload):
-            if let sample = pings.returned(payload, at: context.eventLoop.now) {
+            if isWithinRate(), let sample = pings.returned(payload, at: context.eventLoop.now) {
                 connection?.measured(sample)
             }
         case .finish(let code):
@@ -80,20 +82,22 @@ final class WebSocketHandler: ChannelInboundHandler {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         switch error {
-        case NIOWebSocketError.invalidFrameLength:
+        case let failure as WebSocketFrameReader.Failure:
             machine.failed()
-            connection?.closeUnreadable(
-                code: CloseCode.tooBig.rawValue, reason: "a frame is too large")
-        case is NIOWebSocketError:
-            machine.failed()
-            connection?.closeUnreadable(
-                code: CloseCode.brokenFrame.rawValue,
-                reason: "a control frame must be whole and at most 125 bytes")
+            connection?.closeUnreadable(code: failure.code.rawValue, reason: failure.reason)
         case is ByteToMessageDecoderError:
             break  // More of what could not be read; the close is on its way.
         default:
             context.close(promise: nil)
         }
+    }
+
+    /// Whether so many pings and pongs are allowed; closes the socket when they are not.
+    private func isWithinRate() -> Bool {
+        guard controlFrames.take(at: .now) != nil else { return true }
+        machine.failed()
+        connection?.close(code: CloseCode.tooMany.rawValue, reason: "too many pings and pongs")
+        return false
     }
 
     private func ping(_ context: ChannelHandlerContext) {

@@ -34,7 +34,8 @@ struct WebSocketUpgradeChannel: HTTPChannelHandler {
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
         channel.eventLoop.makeCompletedFuture {
-            Value(channel: channel, outcome: try addHandlers(to: channel, logger: logger))
+            try channel.syncOptions?.setOption(.maxMessagesPerRead, value: limits.readsPerTurn)
+            return Value(channel: channel, outcome: try addHandlers(to: channel, logger: logger))
         }
     }
 
@@ -136,7 +137,7 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
             let request = try socketRequest(upgradeRequest)
             let session = makeSession(request.room, request.credentials)
             try channel.pipeline.syncOperations.addHandlers([
-                ByteToMessageHandler(WebSocketFrameDecoder(maxFrameSize: messageBytes)),
+                ByteToMessageHandler(WebSocketFrameSplitter(payloadBytesAtMost: messageBytes)),
                 WebSocketHandler(
                     session: session, messageBytes: messageBytes, limits: limits, sockets: sockets,
                     metrics: metrics),
@@ -162,9 +163,28 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
         guard let target = RequestTarget(head.uri) else { throw .badTarget }
         guard case .socket(let room) = Route(target.segments) else { throw .notFound }
         guard head.method == .GET else { throw .notAllowed([.get]) }
+        try Self.check(head)
         return try SocketRequest(
             room: room, target: target, origins: origins, hosts: head.headers["Host"]
         ) { head.headers[$0.rawName] }
+    }
+
+    /// The rules that come before those of the chat: RFC 6455, 4.2.1, and RFC 9112, 3.2.
+    private static func check(_ head: HTTPRequestHead) throws(HTTPRefusal) {
+        let hasBody =
+            head.headers.contains(name: "Transfer-Encoding")
+            || head.headers["Content-Length"].contains { $0 != "0" }
+        let fault: String? =
+            if (head.version.major, head.version.minor) < (1, 1) {
+                "a WebSocket needs HTTP/1.1"
+            } else if head.headers["Host"].count != 1 {
+                "Host: must be there once"
+            } else if hasBody {
+                "a request for a WebSocket has no body"
+            } else {
+                nil
+            }
+        if let fault { throw HTTPRefusal(.badRequest, code: "badRequest", fault) }
     }
 
     /// What proves that the request was understood: RFC 6455, 4.2.2.

@@ -68,7 +68,7 @@ import Testing
     @Test func `a length beyond all numbers is closed with 1009`() throws {
         let socket = try OpenedSocket()
 
-        try? socket.receive([0x81, 0xFF] + [UInt8](repeating: 0xFF, count: 8))
+        try? socket.receive([0x81, 0xFF, 0x7F] + [UInt8](repeating: 0xFF, count: 7))
 
         #expect(socket.turn() == [socket.close(1009, "a frame is too large")])
     }
@@ -114,6 +114,23 @@ import Testing
         #expect(socket.turn() == [[0x8A, 3, 97, 98, 99]])
     }
 
+    @Test(arguments: [WebSocketOpcode.ping, .pong])
+    func `more control frames than anybody needs are closed with 4429`(
+        opcode: WebSocketOpcode
+    ) throws {
+        let socket = try OpenedSocket()
+
+        for _ in 0..<100 { try socket.receive(socket.frame(opcode, "")) }
+        _ = socket.turn()
+        for _ in 0..<200 { try socket.receive(socket.frame(opcode, "")) }
+        try socket.receive(socket.frame(.text, "hello"))
+
+        let written = Array(socket.turn().joined())
+        let close = socket.close(4429, "too many pings and pongs")
+        #expect(Array(written.suffix(close.count)) == close)
+        #expect(socket.session.texts.isEmpty)
+    }
+
     @Test func `of many pings only the last is answered`() throws {
         let socket = try OpenedSocket()
 
@@ -134,7 +151,7 @@ import Testing
         #expect(socket.session.socket?.pendingBytes == pending)
     }
 
-    @Test func `a client's close is repeated, then the channel closed`() throws {
+    @Test func `a client's close is repeated, then the output closed`() throws {
         let socket = try OpenedSocket()
 
         try socket.receive(socket.frame(.connectionClose, [0x0F, 0xA1]))
@@ -247,7 +264,7 @@ private struct OpenedSocket {
     init(answersFirstPing: Bool = true) throws {
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
         try channel.pipeline.syncOperations.addHandlers([
-            ByteToMessageHandler(WebSocketFrameDecoder(maxFrameSize: 65_536)),
+            ByteToMessageHandler(WebSocketFrameSplitter(payloadBytesAtMost: 65_536)),
             WebSocketHandler(
                 session: session, messageBytes: 65_536, limits: TransportLimits(),
                 sockets: sockets),
