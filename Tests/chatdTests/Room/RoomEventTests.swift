@@ -12,6 +12,7 @@ import Testing
         .present([("ada", .milliseconds(1_500)), ("Bo 😀", .zero)], on: .numbered(2), head: 9),
         .present([], on: .numbered(2), head: 0),
         .departed(user: "ada", from: .numbered(2)), .typing(user: "ada"), .asked,
+        .counted(501, on: .numbered(2), head: 9),
     ]
 
     @Test(arguments: events)
@@ -29,7 +30,7 @@ import Testing
 
     @Test(
         arguments: [
-            [], [1], [2, 5], [1, 0], [1, 6], [1, 255], [1, 4, 0], [1, 4, 0, 2, 65],
+            [], [1], [2, 5], [1, 0], [1, 6], [1, 7], [1, 255], [1, 4, 0], [1, 4, 0, 2, 65],
             [1, 4, 0, 1, 0xFF],
         ] as [[UInt8]])
     func `other versions, unknown kinds and broken events are ignored`(payload: [UInt8]) {
