@@ -20,7 +20,7 @@ protocol PubSub: Service, Sendable {
     /// oldest events are dropped.
     var events: AsyncStream<PubSubEvent> { get }
 
-    /// Whether other servers are being heard right now, in all rooms. Always true in process.
+    /// Whether servers hear each other right now, in all rooms. Always true in process.
     var isConnected: Bool { get }
 
     /// Whether other servers are being heard right now in `room`, which is subscribed to.

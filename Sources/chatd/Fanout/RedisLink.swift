@@ -23,6 +23,9 @@ final class RedisLink: Sendable {
         self.logger = logger
     }
 
+    /// Whether both connections do what they are for.
+    var isConnected: Bool { subscriber.isConnected && publisher.isConnected }
+
     /// Keeps both connections until ``stop()`` or cancellation.
     func run() async {
         await withTaskGroup { group in

@@ -41,14 +41,14 @@ final class RedisLinks: Sendable {
         state.withLock { _ = link(to: home, &$0) }
     }
 
-    /// Whether everything that others publish is heard.
+    /// Whether everything that others publish is heard, and they hear what is published here.
     var isConnected: Bool {
         state.withLock { state in
             guard let slots = state.slots else {
-                return state.links[home]?.subscriber.isConnected ?? false
+                return state.links[home]?.isConnected ?? false
             }
             return slots.isWhole
-                && slots.nodes.allSatisfy { state.links[$0]?.subscriber.isConnected ?? false }
+                && slots.nodes.allSatisfy { state.links[$0]?.isConnected ?? false }
         }
     }
 

@@ -49,6 +49,11 @@ final class RedisPublisher: RedisConversation {
         self.logger = logger
     }
 
+    /// Whether Redis takes what is published.
+    var isConnected: Bool {
+        !isRefused.load(ordering: .relaxed) && state.withLock { $0.channel != nil }
+    }
+
     /// Payloads that were never sent: too many waited, or for too long.
     var droppedPayloads: Int { state.withLock { $0.dropped } }
 
@@ -115,6 +120,7 @@ final class RedisPublisher: RedisConversation {
 
     func end() {
         state.withLock { $0.channel = nil }
+        isRefused.store(false, ordering: .relaxed)
     }
 
     func resume() {

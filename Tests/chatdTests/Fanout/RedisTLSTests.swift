@@ -66,7 +66,11 @@ import Testing
         _ url: String, _ authority: String, _ location: SourceLocation = #_sourceLocation
     ) async throws {
         let log = RecordedLog()
-        let server = try server(url, authority: authority, log)
+        var limits = RedisLimits.quick
+        // One that does not encrypt waits for more, and says nothing.
+        limits.heartbeat = .milliseconds(50)
+        limits.silence = .milliseconds(500)
+        let server = try server(url, authority: authority, log, limits: limits)
         try await withRunning([server]) { ears in
             server.subscribe(to: Self.room)
 
@@ -92,10 +96,10 @@ import Testing
     }
 
     private func server(
-        _ url: String, authority: String, _ log: RecordedLog
+        _ url: String, authority: String, _ log: RecordedLog, limits: RedisLimits = .quick
     ) throws -> RedisPubSub {
         RedisPubSub(
             url: try RedisURL(url), tls: try RedisTLS(authorities: authority),
-            prefix: "chat:test:", serverName: "test", limits: .quick, logger: log.logger)
+            prefix: "chat:test:", serverName: "test", limits: limits, logger: log.logger)
     }
 }
