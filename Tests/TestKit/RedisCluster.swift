@@ -6,22 +6,31 @@ public final class RedisCluster: Sendable {
     public let nodes: [RedisServer]
     /// What the nodes call each other.
     public let ids: [String]
+    private let options: [String]
 
     /// Starts a cluster; returns when every node serves its slots and knows the others'.
-    public static func start(nodes count: Int = 3) throws -> RedisCluster {
-        let nodes = try (0..<count).map { _ in
-            try RedisServer.start([
-                "--cluster-enabled", "yes", "--cluster-port", "\(RedisServer.freePort())",
-                "--cluster-node-timeout", "3000", "--cluster-require-full-coverage", "no",
-            ])
-        }
-        let cluster = try RedisCluster(nodes)
+    ///
+    /// - Parameter options: further words of each node's command line.
+    public static func start(
+        nodes count: Int = 3, _ options: [String] = []
+    ) throws -> RedisCluster {
+        let nodes = try (0..<count).map { _ in try startNode(options) }
+        let cluster = try RedisCluster(nodes, options)
         try cluster.join()
         return cluster
     }
 
-    private init(_ nodes: [RedisServer]) throws {
+    private static func startNode(_ options: [String]) throws -> RedisServer {
+        try RedisServer.start(
+            [
+                "--cluster-enabled", "yes", "--cluster-port", "\(RedisServer.freePort())",
+                "--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no",
+            ] + options)
+    }
+
+    private init(_ nodes: [RedisServer], _ options: [String]) throws {
         self.nodes = nodes
+        self.options = options
         ids = try nodes.map { try $0.answer("CLUSTER MYID") }
     }
 
@@ -39,6 +48,34 @@ public final class RedisCluster: Sendable {
         }
     }
 
+    /// A further node that takes over when the one at `place` dies; returns when it could.
+    public func addReplica(of place: Int) throws -> RedisServer {
+        let replica = try Self.startNode(options)
+        try replica.demand("CLUSTER MEET 127.0.0.1 \(nodes[0].port) \(nodes[0].busPort())")
+        try wait("the replica is known") {
+            try (nodes + [replica]).allSatisfy {
+                try $0.command("CLUSTER INFO").contains("cluster_known_nodes:\(nodes.count + 1)")
+            }
+        }
+        try replica.demand("CLUSTER REPLICATE \(ids[place])")
+        try wait("the replica follows") {
+            let isLinked = try replica.command("INFO replication").contains("link_status:up")
+            let known = try nodes.map { try $0.command("CLUSTER NODES") }
+            return isLinked && known.allSatisfy { $0.contains("slave \(ids[place])") }
+        }
+        return replica
+    }
+
+    private func wait(_ what: String, until claim: () throws -> Bool) throws {
+        let limit = ContinuousClock.now + .seconds(20)
+        while try !claim() {
+            guard ContinuousClock.now < limit else {
+                throw TestServerError(description: "it did not happen: \(what)")
+            }
+            usleep(20_000)
+        }
+    }
+
     private func join() throws {
         for (place, node) in nodes.enumerated() {
             let slots = slots(at: place)
@@ -47,13 +84,7 @@ public final class RedisCluster: Sendable {
             let bus = try node.busPort()
             try nodes[0].demand("CLUSTER MEET 127.0.0.1 \(node.port) \(bus)")
         }
-        let limit = ContinuousClock.now + .seconds(20)
-        while try !isWhole() {
-            guard ContinuousClock.now < limit else {
-                throw TestServerError(description: "the nodes of Redis do not find each other")
-            }
-            usleep(20_000)
-        }
+        try wait("the nodes of Redis find each other", until: isWhole)
     }
 
     private func isWhole() throws -> Bool {

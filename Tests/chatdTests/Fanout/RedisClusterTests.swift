@@ -89,8 +89,8 @@ import Testing
             try await eventually { servers[1].isConnected }
 
             cluster.nodes[killed].kill()
-            try await eventually { !servers[0].isConnected }
-            #expect(lost.allSatisfy { !servers[0].hears($0) })
+            try await eventually { lost.allSatisfy { !servers[0].hears($0) } }
+            #expect(!servers[0].isConnected)
             #expect(kept.allSatisfy { servers[0].hears($0) })
             for room in kept { servers[1].publish([2], to: room) }
             await ears[0].wait { events in
@@ -105,6 +105,53 @@ import Testing
                 return lost.allSatisfy { ears[0].payloads(of: $0).contains([3]) }
             }
         }
+    }
+
+    @Test func `when a replica takes over, its rooms are heard there`() async throws {
+        let cluster = try RedisCluster.start()
+        let replica = try cluster.addReplica(of: 0)
+        // The node that the URL names is the one that dies.
+        let servers = try (0..<2).map { _ in try RedisPubSub.forTest(cluster.nodes[0].url) }
+        try await withRunning(servers) { ears in
+            for room in Self.rooms { servers[0].subscribe(to: room) }
+            try await allHeard(servers[0])
+            try await eventually { servers[1].isConnected }
+
+            cluster.nodes[0].kill()
+
+            try await eventually {
+                try replica.command("ROLE").contains("master")
+                    && servers.allSatisfy { $0.isConnected }
+                    && Self.rooms.allSatisfy { servers[0].hears($0) }
+            }
+            for room in Self.rooms { servers[1].publish([4], to: room) }
+            await ears[0].wait { events in
+                Self.rooms.allSatisfy { events.contains(.payload([4], room: $0)) }
+            }
+        }
+    }
+
+    @Test func `the rights that the manual names are enough`() async throws {
+        let cluster = try RedisCluster.start(nodes: 3, RedisPubSub.rightsOfTheManual)
+        let urls = cluster.nodes.map { "redis://chatd:secret@127.0.0.1:\($0.port)" }
+        let log = RecordedLog()
+        let servers = try (0..<2).map {
+            try RedisPubSub.forTest(urls[$0], prefix: "chat:1:", logger: log.logger)
+        }
+        try await withRunning(servers) { ears in
+            for room in Self.rooms { servers[0].subscribe(to: room) }
+            try await allHeard(servers[0])
+            try await eventually { servers[1].isConnected }
+
+            for room in Self.rooms { servers[1].publish([5], to: room) }
+
+            await ears[0].wait { events in
+                Self.rooms.allSatisfy { events.contains(.payload([5], room: $0)) }
+            }
+            #expect(try cluster.nodes[0].command("PUBSUB CHANNELS").hasPrefix("*0\r\n"))
+            for room in Self.rooms { servers[0].unsubscribe(from: room) }
+        }
+        #expect(log.lines(.warning).isEmpty, "\(log.all)")
     }
 
     @Test func `a frozen node is noticed, and forgiven when it goes on`() async throws {

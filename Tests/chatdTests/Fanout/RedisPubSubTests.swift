@@ -175,6 +175,24 @@ import Testing
         }
     }
 
+    @Test func `the rights that the manual names are enough`() async throws {
+        let redis = try RedisServer.start(RedisPubSub.rightsOfTheManual)
+        let log = RecordedLog()
+        let servers = try (0..<2).map { _ in
+            try RedisPubSub.forTest(
+                "redis://chatd:secret@127.0.0.1:\(redis.port)", logger: log.logger)
+        }
+        try await withRunning(servers) { ears in
+            servers[0].subscribe(to: Self.room)
+            await ears[0].wait(for: .subscribed(Self.room))
+            servers[1].publish([1], to: Self.room)
+            await ears[0].wait(for: .payload([1], room: Self.room))
+            servers[0].unsubscribe(from: Self.room)
+            try await eventually { try redis.command("PUBSUB CHANNELS").hasPrefix("*0\r\n") }
+        }
+        #expect(log.lines(.warning).isEmpty, "\(log.all)")
+    }
+
     @Test func `a server that may hear but not speak is not well connected`() async throws {
         let redis = try RedisServer.start(
             ["--user", "ada", "on", ">secret", "+@all", "-publish", "&*"])
