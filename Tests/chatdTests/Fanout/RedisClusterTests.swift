@@ -119,7 +119,8 @@ import Testing
 
             cluster.nodes[0].kill()
 
-            try await eventually {
+            // Nodes have to agree first that one of them is dead.
+            try await eventually(within: .seconds(60)) {
                 try replica.command("ROLE").contains("master")
                     && servers.allSatisfy { $0.isConnected }
                     && Self.rooms.allSatisfy { servers[0].hears($0) }
