@@ -38,9 +38,18 @@ struct Chatd: AsyncParsableCommand {
         help: ArgumentHelp(
             """
             The Redis over which servers hear each other. \
-            (CHATD_REDIS_URL, "redisURL"; default: none, a single server)
-            """, valueName: "redis://host:port"))
+            rediss:// encrypts. (CHATD_REDIS_URL, "redisURL"; default: none, a single server)
+            """, valueName: "redis://[user:password@]host:port"))
     var redisURL: String?
+
+    @Option(
+        name: .customLong("redis-ca"),
+        help: ArgumentHelp(
+            """
+            The authorities that may vouch for Redis, in PEM, with rediss://. \
+            (CHATD_REDIS_CA, "redisCA"; default: those of the system)
+            """, valueName: "file"))
+    var redisCA: String?
 
     @Option(
         help: ArgumentHelp(
@@ -167,6 +176,7 @@ struct Chatd: AsyncParsableCommand {
         flags[.catalog] = catalog
         flags[.bind] = bind
         flags[.redisURL] = redisURL
+        flags[.redisCA] = redisCA
         flags[.auth] = auth
         flags[.allowOpen] = allowOpen ? "1" : nil
         flags[.jwtKeys] = jwtKeys

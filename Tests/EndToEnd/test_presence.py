@@ -86,6 +86,40 @@ async def test_somebody_who_vanishes_is_gone_after_a_while(cluster, servers, roo
     await bo.expect_close()
 
 
+async def test_a_crowd_is_a_number_and_a_killed_server_takes_its_part_along(cluster, room):
+    """Above 200 nobody is named, between servers either; the names come back with fewer."""
+    doomed, other = cluster.chatd("chatd-crowd-doomed"), cluster.chatd("chatd-crowd")
+    beats, sockets = [], []
+    try:
+        for number in range(120):
+            for server in (doomed, other):
+                socket = await Socket.join(server.url, room, f"{server.name}-{number}")
+                sockets.append(socket)
+                beats.append(asyncio.create_task(beat(socket)))
+        crowds = [Crowd(socket) for socket in sockets[:2]]
+        async with asyncio.timeout(PATIENCE):
+            while any(crowd.count != 240 for crowd in crowds):
+                await asyncio.sleep(0.05)
+        late = await Socket.join(other.url, room, "late")
+        assert late.people == {"type": "presence", "count": 241, "joined": [], "left": []}
+        await late.close()
+
+        doomed.kill()
+        left = sockets[1]
+        whole = await left.expect("presence", within=17.5 + 7 + 7 + 5, count=120)
+        while not whole["joined"]:
+            whole = await left.expect("presence", within=17.5, count=120)
+        assert set(whole["joined"]) == {f"{other.name}-{number}" for number in range(120)}
+    finally:
+        for task in beats:
+            task.cancel()
+        await asyncio.gather(*beats, return_exceptions=True)
+        await asyncio.gather(*(socket.close() for socket in sockets), return_exceptions=True)
+        other.stop()
+        for server in (doomed, other):
+            cluster.servers.remove(server)
+
+
 async def beat(socket):
     while True:
         await socket.send({"amhere": True})

@@ -86,6 +86,9 @@ public final class RedisServer: Sendable {
     public func pause() { process.withLock { _ = Glibc.kill($0, SIGSTOP) } }
     public func resume() { process.withLock { _ = Glibc.kill($0, SIGCONT) } }
 
+    /// A further port for a server of this test, as for TLS.
+    public static func freePort() throws -> Int { try reservedPort() }
+
     /// What the server answers to one inline command, as it stands on the wire; empty when nobody
     /// listens. Reads as long as more comes without a pause.
     public func command(_ text: String) throws -> String {
@@ -130,7 +133,7 @@ extension RedisServer {
 
     /// A free port below those that the kernel gives to clients: otherwise a client of somebody
     /// else could take it while the server is down.
-    private static func reservedPort() throws -> Int {
+    static func reservedPort() throws -> Int {
         for _ in 0..<1_000 {
             let port = Int.random(in: 20_000..<32_000)
             guard isFree(port), reserved.withLock({ $0.insert(port).inserted }) else { continue }
@@ -164,7 +167,7 @@ extension RedisServer {
     }
 
     /// Not by Foundation's `Process`, which does not tell when a child that is killed is gone.
-    private static func spawn(_ words: [String]) throws -> pid_t {
+    static func spawn(_ words: [String]) throws -> pid_t {
         var pid = pid_t()
         var arguments = words.map { strdup($0) } + [nil]
         defer { arguments.forEach { free($0) } }

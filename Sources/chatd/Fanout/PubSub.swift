@@ -20,8 +20,11 @@ protocol PubSub: Service, Sendable {
     /// oldest events are dropped.
     var events: AsyncStream<PubSubEvent> { get }
 
-    /// Whether other servers are being heard right now. Always true in process.
+    /// Whether servers hear each other right now, in all rooms. Always true in process.
     var isConnected: Bool { get }
+
+    /// Whether other servers are being heard right now in `room`, which is subscribed to.
+    func hears(_ room: RoomID) -> Bool
 
     /// Payloads that were dropped since the start, sent and heard ones.
     var droppedCount: Int { get }
@@ -33,5 +36,10 @@ enum PubSubEvent: Sendable, Equatable {
     /// From now on payloads of `room` are heard (again): whatever came before must be read from
     /// the shard.
     case subscribed(RoomID)
+    /// Nobody is heard any more.
     case disconnected
+}
+
+extension PubSub {
+    func hears(_ room: RoomID) -> Bool { isConnected }
 }

@@ -4,7 +4,11 @@ import NIOPosix
 /// What a connection to Redis is used for. All calls come from the connection's event loop.
 protocol RedisConversation: Sendable {
     /// Redis has let us in; commands may be written to `channel` now.
-    func begin(on channel: any Channel)
+    ///
+    /// - Parameter slots: what the cluster looks like that it belongs to; nil when it is single.
+    func begin(on channel: any Channel, slots: RedisSlots?)
+    /// What is asked regularly, to see that Redis is alive.
+    var question: RedisCommand { get }
     /// Something that is not an answer to the connection's own greeting and PINGs.
     ///
     /// - Throws: when the connection is of no use any more.
@@ -18,6 +22,8 @@ protocol RedisConversation: Sendable {
 /// Makes connections to one Redis.
 struct RedisConnector: Sendable {
     let url: RedisURL
+    /// Nil: nothing is encrypted.
+    let tls: RedisTLS?
     let limits: RedisLimits
     let eventLoop: any EventLoop
 
@@ -25,17 +31,24 @@ struct RedisConnector: Sendable {
     /// is cancelled.
     ///
     /// - Parameter name: what Redis shows in `CLIENT LIST`.
-    func serve(_ conversation: some RedisConversation, name: String) async -> RedisError {
+    func serve(
+        _ conversation: some RedisConversation, at address: RedisAddress, name: String
+    ) async -> RedisError {
         let ended = eventLoop.makePromise(of: RedisError.self)
-        let (url, limits) = (url, limits)
+        let (url, tls, limits) = (url, tls, limits)
         let connecting = ClientBootstrap(group: eventLoop)
             .connectTimeout(TimeAmount(limits.connect))
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-            .connect(host: url.host, port: url.port)
+            .connect(host: address.host, port: address.port)
         // Not in a channel initializer: that one runs for every address of the host.
         connecting.flatMapThrowing { channel in
             let connection = RedisConnection(
-                conversation, url: url, name: name, limits: limits, ended: ended)
+                conversation, greetings: RedisGreeting.all(url, name: name), address: address,
+                limits: limits, ended: ended)
+            if let tls {
+                try channel.pipeline.syncOperations.addHandler(
+                    try tls.handler(host: address.host))
+            }
             try channel.pipeline.syncOperations.addHandlers([
                 RedisReplyDecoder(replyBytes: limits.replyBytes), connection,
             ])
@@ -64,59 +77,30 @@ final class RedisConnection: ChannelInboundHandler {
 
     private enum Phase {
         /// Answers to these are still to come.
-        case greeting(ArraySlice<Greeting>)
+        case greeting(ArraySlice<RedisGreeting>)
         case serving
         case ended
-    }
-
-    /// A command that opens the conversation.
-    private struct Greeting {
-        var name: String
-        var command: RedisCommand
-        /// Whether nothing goes without it.
-        var isRequired: Bool
     }
 
     private let conversation: any RedisConversation
     private let limits: RedisLimits
     private let ended: EventLoopPromise<RedisError>
-    private let greetings: [Greeting]
+    private let greetings: [RedisGreeting]
+    private let address: RedisAddress
+    private var slots: RedisSlots?
     private var phase = Phase.ended
     private var lastHeard = NIODeadline.now()
     private var heartbeat: RepeatedTask?
 
     init(
-        _ conversation: any RedisConversation, url: RedisURL, name: String, limits: RedisLimits,
-        ended: EventLoopPromise<RedisError>
+        _ conversation: any RedisConversation, greetings: [RedisGreeting], address: RedisAddress,
+        limits: RedisLimits, ended: EventLoopPromise<RedisError>
     ) {
         self.conversation = conversation
         self.limits = limits
         self.ended = ended
-        greetings = RedisConnection.greetings(url, name: name)
-    }
-
-    private static func greetings(_ url: RedisURL, name: String) -> [Greeting] {
-        var greetings: [Greeting] = []
-        if let credentials = url.credentials {
-            let words = [credentials.user, credentials.password].compactMap { $0 }
-            greetings.append(
-                Greeting(
-                    name: "AUTH", command: RedisCommand("AUTH", words.map { Array($0.utf8) }),
-                    isRequired: true))
-        }
-        if url.database != 0 {
-            greetings.append(
-                Greeting(
-                    name: "SELECT", command: RedisCommand("SELECT", "\(url.database)"),
-                    isRequired: true))
-        }
-        greetings.append(
-            Greeting(
-                name: "CLIENT SETNAME", command: RedisCommand("CLIENT", "SETNAME", name),
-                isRequired: false))
-        // Says whether Redis lets us in at all, and is not busy loading its data.
-        greetings.append(Greeting(name: "PING", command: RedisCommand("PING"), isRequired: true))
-        return greetings
+        self.greetings = greetings
+        self.address = address
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
@@ -162,7 +146,8 @@ final class RedisConnection: ChannelInboundHandler {
     }
 
     private func greeted(
-        _ context: ChannelHandlerContext, _ reply: RedisReply, _ awaited: ArraySlice<Greeting>
+        _ context: ChannelHandlerContext, _ reply: RedisReply,
+        _ awaited: ArraySlice<RedisGreeting>
     ) {
         guard let greeting = awaited.first else { preconditionFailure("a greeting is awaited") }
         switch reply {
@@ -170,6 +155,8 @@ final class RedisConnection: ChannelInboundHandler {
         case .error(let answer) where greeting.isRequired:
             return end(context, .refused(command: greeting.name, answer: answer))
         case .error: break
+        case .array where greeting.asksForSlots:
+            slots = RedisSlots(reply, from: address)
         case .integer, .bulk, .null, .array:
             return end(context, .brokenProtocol("an unexpected answer to \(greeting.name)"))
         }
@@ -178,7 +165,7 @@ final class RedisConnection: ChannelInboundHandler {
             return
         }
         phase = .serving
-        conversation.begin(on: context.channel)
+        conversation.begin(on: context.channel, slots: slots)
     }
 
     private func beat(_ context: ChannelHandlerContext) {
@@ -187,7 +174,7 @@ final class RedisConnection: ChannelInboundHandler {
         }
         guard case .serving = phase else { return }
         var buffer = context.channel.allocator.buffer(capacity: 16)
-        RedisCommand("PING").write(to: &buffer)
+        conversation.question.write(to: &buffer)
         context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
     }
 

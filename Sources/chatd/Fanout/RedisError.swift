@@ -14,6 +14,13 @@ enum RedisError: Error, Equatable {
     case stopped
 }
 
+extension RedisError {
+    /// Whether a refusal only says that another node has the slot, or none has for the moment.
+    static func isOfAnotherNode(_ answer: String) -> Bool {
+        ["MOVED ", "ASK ", "CLUSTERDOWN ", "TRYAGAIN "].contains { answer.hasPrefix($0) }
+    }
+}
+
 extension RedisError: CustomStringConvertible {
     var description: String {
         switch self {

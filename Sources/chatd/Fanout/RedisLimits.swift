@@ -8,6 +8,9 @@ struct RedisLimits: Sendable {
     /// A connection on which nothing was heard for this long is given up: two PINGs without an
     /// answer. Shorter than a client's heartbeat, so that rooms read their shards in time.
     var silence: Duration = .seconds(5)
+    /// The shortest time between two questions what the cluster looks like, when a node refused
+    /// something; regularly it is asked at every heartbeat.
+    var doubt: Duration = .milliseconds(100)
     /// The pause before the second attempt to connect; it doubles with every further one.
     var firstPause: Duration = .milliseconds(50)
     /// The longest pause between two attempts: a Redis that is back is heard within a beat.
@@ -24,7 +27,7 @@ struct RedisLimits: Sendable {
     var payloadAge: Duration = .seconds(5)
     /// Bytes of one write to the socket, about: few system calls, and no long stay on the loop.
     var writeBytes = 64 * 1024
-    /// Rooms in one SUBSCRIBE. Redis serves nobody else while it works on a command.
+    /// Rooms in one SUBSCRIBE; in a cluster each has a command of its own. Redis serves nobody else while it works on a command.
     var roomsPerCommand = 256
     /// Bytes of a reply that is not complete yet; more break the connection. Far above the largest
     /// payload, far below what hurts.

@@ -4,45 +4,55 @@ import NIOPosix
 import ServiceLifecycle
 import ShardRouter
 
-/// Pub/sub over Redis: one connection that hears all rooms, one that publishes.
+/// Pub/sub over Redis: one connection that hears all rooms, one that publishes; in a Redis cluster,
+/// where sharded pub/sub is used, two to each node.
 ///
 /// ``run()`` keeps trying while Redis is away. What was published meanwhile is kept for a moment
-/// and then dropped; rooms read their shards as long as ``isConnected`` is false.
+/// and then dropped; rooms read their shards as long as ``hears(_:)`` is false.
 final class RedisPubSub: PubSub {
     let events: AsyncStream<PubSubEvent>
-    private let connector: RedisConnector
-    private let name: String
-    private let logger: Logger
     private let queue: PubSubEventQueue
-    private let subscriber: RedisSubscriber
-    private let publisher: RedisPublisher
+    private let links: RedisLinks
 
     /// - Parameters:
+    ///   - tls: needed when the URL asks for it.
     ///   - prefix: in front of every channel's name. Holds the cluster's id, so that clusters may
     ///     share a Redis.
     ///   - serverName: what Redis shows in `CLIENT LIST`.
     init(
-        url: RedisURL, prefix: String, serverName: String, limits: RedisLimits = RedisLimits(),
+        url: RedisURL, tls: RedisTLS? = nil, prefix: String, serverName: String,
+        limits: RedisLimits = RedisLimits(),
         eventLoops: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton, logger: Logger
     ) {
-        let origin = UInt64.random(in: .min ... .max)
-        let envelope = RedisEnvelope(prefix: prefix, origin: origin)
-        var logger = logger
-        logger[metadataKey: "redis.address"] = "\(url)"
-        self.logger = logger
-        name = RedisPubSub.clientName(serverName)
-        connector = RedisConnector(url: url, limits: limits, eventLoop: eventLoops.next())
-        queue = PubSubEventQueue(limits: limits.events)
+        precondition(url.isSecure == (tls != nil), "TLS is used when the URL says so")
+        let envelope = RedisEnvelope(
+            prefix: prefix, origin: UInt64.random(in: .min ... .max))
+        let name = RedisPubSub.clientName(serverName)
+        let queue = PubSubEventQueue(limits: limits.events)
+        let connector = RedisConnector(
+            url: url, tls: tls, limits: limits, eventLoop: eventLoops.next())
+        self.queue = queue
         events = queue.events
-        subscriber = RedisSubscriber(
-            envelope: envelope, limits: limits, queue: queue, logger: logger)
-        publisher = RedisPublisher(envelope: envelope, limits: limits, logger: logger)
+        links = RedisLinks(
+            home: url.address, envelope: envelope, queue: queue, logger: logger
+        ) { address, links in
+            RedisLink(
+                address, connector: connector, name: name,
+                subscriber: RedisSubscriber(
+                    address, envelope: envelope, limits: limits, queue: queue, links: links,
+                    logger: logger),
+                publisher: RedisPublisher(
+                    address, envelope: envelope, limits: limits, links: links, logger: logger),
+                logger: logger)
+        }
     }
 
-    var isConnected: Bool { subscriber.isConnected }
+    var isConnected: Bool { links.isConnected }
+
+    func hears(_ room: RoomID) -> Bool { links.hears(room) }
 
     /// Payloads that other servers never got to hear: Redis was away or too slow.
-    var droppedPayloads: Int { publisher.droppedPayloads }
+    var droppedPayloads: Int { links.droppedPayloads }
 
     /// Payloads that the reader of ``events`` was too slow for.
     var droppedEvents: Int { queue.droppedPayloads }
@@ -50,47 +60,24 @@ final class RedisPubSub: PubSub {
     var droppedCount: Int { droppedPayloads + droppedEvents }
 
     /// Payloads that wait to be sent.
-    var queuedPayloads: Int { publisher.queuedPayloads }
+    var queuedPayloads: Int { links.queuedPayloads }
 
     func publish(_ payload: [UInt8], to room: RoomID) {
-        publisher.publish(payload, to: room)
+        links.publish(payload, to: room)
     }
 
     func subscribe(to room: RoomID) {
-        subscriber.subscribe(to: room)
+        links.subscribe(to: room)
     }
 
     func unsubscribe(from room: RoomID) {
-        subscriber.unsubscribe(from: room)
+        links.unsubscribe(from: room)
     }
 
-    /// Keeps both connections until graceful shutdown or cancellation; then ends ``events``.
+    /// Keeps the connections until graceful shutdown or cancellation; then ends ``events``.
     func run() async throws {
         defer { queue.finish() }
-        await cancelWhenGracefulShutdown {
-            await withTaskGroup { group in
-                group.addTask { await self.keep(self.subscriber, role: "subscriber") }
-                group.addTask { await self.keep(self.publisher, role: "publisher") }
-            }
-        }
-    }
-
-    private func keep(_ conversation: some RedisConversation, role: String) async {
-        var logger = logger
-        logger[metadataKey: "redis.role"] = "\(role)"
-        let watched = WatchedConversation(conversation, logger: logger)
-        var backOff = RedisBackOff(limits: connector.limits)
-        while !Task.isCancelled {
-            let reason = await connector.serve(watched, name: "\(name)-\(role)")
-            guard !Task.isCancelled else { return }
-            let life = watched.takeLife()
-            do {
-                watched.log(reason)
-                try await Task.sleep(for: backOff.next(after: life))
-            } catch {
-                return  // Cancelled: nobody needs the connection any more.
-            }
-        }
+        await cancelWhenGracefulShutdown { await self.links.run() }
     }
 
     /// Redis takes names without spaces and control characters only.

@@ -6,12 +6,13 @@ import Synchronization
 
 /// Tells other servers: a bounded queue, and one connection that never waits for an answer.
 final class RedisPublisher: RedisConversation {
-    private struct Entry {
+    /// Something that waits to be sent.
+    struct Entry {
         var payload: [UInt8]
         var room: RoomID
         var queued: ContinuousClock.Instant
 
-        var bytes: Int { payload.count + room.text.utf8.count }
+        fileprivate var bytes: Int { payload.count + room.text.utf8.count }
     }
 
     private struct State {
@@ -20,21 +21,37 @@ final class RedisPublisher: RedisConversation {
         var bytes = 0
         var dropped = 0
         var channel: (any Channel)?
+        /// Whether the connection's Redis is part of a cluster.
+        var isSharded = false
+        /// When the cluster was last asked for its form.
+        var asked: ContinuousClock.Instant?
         /// Whether the event loop will look at the queue: one look, one flush for all of one turn.
         var isScheduled = false
     }
 
+    private let address: RedisAddress
     private let envelope: RedisEnvelope
     private let limits: RedisLimits
+    private weak let links: RedisLinks?
     private let logger: Logger
     private let state = Mutex(State())
     /// Whether Redis has refused the last payload; said once.
     private let isRefused = Atomic<Bool>(false)
 
-    init(envelope: RedisEnvelope, limits: RedisLimits, logger: Logger) {
+    init(
+        _ address: RedisAddress, envelope: RedisEnvelope, limits: RedisLimits, links: RedisLinks,
+        logger: Logger
+    ) {
+        self.address = address
+        self.links = links
         self.envelope = envelope
         self.limits = limits
         self.logger = logger
+    }
+
+    /// Whether Redis takes what is published.
+    var isConnected: Bool {
+        !isRefused.load(ordering: .relaxed) && state.withLock { $0.channel != nil }
     }
 
     /// Payloads that were never sent: too many waited, or for too long.
@@ -44,7 +61,11 @@ final class RedisPublisher: RedisConversation {
     var queuedPayloads: Int { state.withLock { $0.queue.count } }
 
     func publish(_ payload: [UInt8], to room: RoomID) {
-        let entry = Entry(payload: payload, room: room, queued: .now)
+        enqueue(Entry(payload: payload, room: room, queued: .now))
+    }
+
+    /// A full queue drops the oldest.
+    func enqueue(_ entry: Entry) {
         schedule { state in
             state.queue.append(entry)
             state.bytes += entry.bytes
@@ -57,14 +78,49 @@ final class RedisPublisher: RedisConversation {
         }
     }
 
+    /// Everything that waits, for another connection.
+    func takeQueue() -> [Entry] {
+        state.withLock { state in
+            defer {
+                state.queue.removeAll()
+                state.bytes = 0
+            }
+            return Array(state.queue)
+        }
+    }
+
     // MARK: The connection
 
-    func begin(on channel: any Channel) {
+    var question: RedisCommand {
+        state.withLock { $0.isSharded } ? .slots : RedisCommand("PING")
+    }
+
+    func begin(on channel: any Channel, slots: RedisSlots?) {
+        state.withLock { $0.isSharded = slots != nil }
+        // First, since what waits here may now be for another node.
+        links?.learned(slots, from: address)
         schedule { $0.channel = channel }
+    }
+
+    /// Asks the cluster for its form, unless it was asked just now.
+    func askForSlots() {
+        let channel: (any Channel)? = state.withLock { state in
+            guard state.isSharded, let channel = state.channel else { return nil }
+            if let asked = state.asked, .now - asked < limits.doubt { return nil }
+            state.asked = .now
+            return channel
+        }
+        channel?.eventLoop.execute {
+            guard let channel else { return }
+            var buffer = channel.allocator.buffer(capacity: 64)
+            RedisCommand.slots.write(to: &buffer)
+            channel.writeAndFlush(buffer, promise: nil)
+        }
     }
 
     func end() {
         state.withLock { $0.channel = nil }
+        isRefused.store(false, ordering: .relaxed)
     }
 
     func resume() {
@@ -75,6 +131,14 @@ final class RedisPublisher: RedisConversation {
         switch reply {
         case .integer: isRefused.store(false, ordering: .relaxed)
         case .status: break  // The answer to a PING.
+        case .error(let answer) where RedisError.isOfAnotherNode(answer):
+            // What was published is lost on this way; `seq` and the shard bring it.
+            links?.doubted()
+        case .array where state.withLock({ $0.isSharded }):
+            guard let slots = RedisSlots(reply, from: address) else {
+                throw .brokenProtocol("an unexpected answer to CLUSTER SLOTS")
+            }
+            links?.learned(slots, from: address)
         case .error(let answer):
             guard !isRefused.exchange(true, ordering: .relaxed) else { return }
             logger.warning(
@@ -100,9 +164,9 @@ final class RedisPublisher: RedisConversation {
 
     /// Writes as much as the socket takes; ``resume()`` brings the rest.
     private func send() {
-        let channel: (any Channel)? = state.withLock { state in
+        let (channel, isSharded) = state.withLock { state in
             state.isScheduled = false
-            return state.channel
+            return (state.channel, state.isSharded)
         }
         guard let channel else { return }
         while channel.isWritable {
@@ -112,7 +176,8 @@ final class RedisPublisher: RedisConversation {
                 capacity: entries.reduce(0) { $0 + $1.bytes + 128 })
             for entry in entries {
                 RedisCommand(
-                    "PUBLISH", [envelope.channel(of: entry.room), envelope.sealed(entry.payload)]
+                    isSharded ? "SPUBLISH" : "PUBLISH",
+                    [envelope.channel(of: entry.room), envelope.sealed(entry.payload)]
                 ).write(to: &buffer)
             }
             channel.write(buffer, promise: nil)

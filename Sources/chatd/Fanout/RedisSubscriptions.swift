@@ -26,11 +26,16 @@ struct RedisSubscriptions {
     private var entries: [RoomID: Entry] = [:]
     /// Rooms whose wish and phase may differ.
     private var changed: Set<RoomID> = []
+    /// Rooms that Redis would not let us hear; only ``retry()`` asks again.
+    private var refused: Set<RoomID> = []
     private(set) var isConnected = false
 
     var hasChanges: Bool { isConnected && !changed.isEmpty }
 
     func isWanted(_ room: RoomID) -> Bool { entries[room]?.isWanted ?? false }
+
+    /// Whether Redis tells us what others publish in `room`.
+    func isHeard(_ room: RoomID) -> Bool { entries[room]?.phase == .on }
 
     /// `room` is to be heard.
     ///
@@ -67,6 +72,7 @@ struct RedisSubscriptions {
     mutating func disconnect() {
         isConnected = false
         changed = []
+        refused = []
         entries = entries.filter(\.value.isWanted).mapValues { _ in
             Entry(isWanted: true, phase: .off)
         }
@@ -88,7 +94,7 @@ struct RedisSubscriptions {
             case (false, .on):
                 entries[room]?.phase = .unsubscribing
                 commands.unsubscribe.append(room)
-            case (false, .off): entries[room] = nil
+            case (false, .off): forget(room)
             case (true, .on), (_, .subscribing), (_, .unsubscribing):
                 break  // As it should be, or looked at again when Redis has answered.
             }
@@ -117,8 +123,38 @@ struct RedisSubscriptions {
         }
     }
 
+    /// Redis has refused a SUBSCRIBE: another node has the room now, or none has for the moment.
+    mutating func refuseSubscribe(_ room: RoomID) {
+        guard let entry = entries[room], entry.phase == .subscribing else { return }
+        entries[room]?.phase = .off
+        if entry.isWanted {
+            refused.insert(room)
+        } else {
+            forget(room)
+        }
+    }
+
+    /// Redis has let the room go without being asked to: its node does not have it any more.
+    mutating func loseRoom(_ room: RoomID) {
+        guard let entry = entries[room], entry.phase == .on else { return }
+        entries[room]?.phase = .off
+        if entry.isWanted {
+            refused.insert(room)
+        } else {
+            forget(room)
+        }
+    }
+
+    /// Asks again for what was refused.
+    mutating func retry() {
+        guard isConnected else { return }
+        changed.formUnion(refused)
+        refused = []
+    }
+
     private mutating func forget(_ room: RoomID) {
         entries[room] = nil
         changed.remove(room)
+        refused.remove(room)
     }
 }

@@ -1,4 +1,4 @@
-/// Where Redis is: `redis://[[user]:password@]host[:port][/database]`.
+/// Where Redis is: `redis://[[user]:password@]host[:port][/database]`; `rediss://` with TLS.
 ///
 /// Neither its description nor an error about it quotes what might be a password.
 struct RedisURL: Sendable, Equatable {
@@ -11,13 +11,18 @@ struct RedisURL: Sendable, Equatable {
 
     static let defaultPort = 6_379
 
+    /// Whether the connection is encrypted.
+    let isSecure: Bool
     let host: String
     let port: Int
     let database: Int
     let credentials: Credentials?
 
+    var address: RedisAddress { RedisAddress(host: host, port: port) }
+
     init(_ text: String) throws(RedisURLError) {
-        var rest = try RedisURL.withoutScheme(text)
+        var rest: Substring
+        (isSecure, rest) = try RedisURL.scheme(text)
         // The last one: a password may hold more of them.
         if let at = rest.lastIndex(of: "@") {
             credentials = try RedisURL.credentials(rest[..<at])
@@ -35,11 +40,13 @@ struct RedisURL: Sendable, Equatable {
         (host, port) = try RedisURL.address(rest)
     }
 
-    private static func withoutScheme(_ text: String) throws(RedisURLError) -> Substring {
+    private static func scheme(
+        _ text: String
+    ) throws(RedisURLError) -> (isSecure: Bool, rest: Substring) {
         guard let range = text.firstRange(of: "://") else { throw .noScheme }
         switch text[..<range.lowerBound].lowercased() {
-        case "redis": return text[range.upperBound...]
-        case "rediss": throw .noTLS
+        case "redis": return (false, text[range.upperBound...])
+        case "rediss": return (true, text[range.upperBound...])
         default: throw .noScheme
         }
     }
@@ -114,8 +121,7 @@ struct RedisURL: Sendable, Equatable {
 extension RedisURL: CustomStringConvertible, CustomReflectable {
     /// The address without user and password; fit for logs.
     var description: String {
-        let shown = host.contains(":") ? "[\(host)]" : host
-        return "redis://\(shown):\(port)/\(database)"
+        "\(isSecure ? "rediss" : "redis")://\(address)/\(database)"
     }
 
     /// A dump shows no more than the description.
@@ -130,7 +136,6 @@ extension RedisURL.Credentials: CustomStringConvertible, CustomReflectable {
 /// What is wrong with the text of a ``RedisURL``. Quotes nothing of it.
 enum RedisURLError: Error, Equatable, CustomStringConvertible {
     case noScheme
-    case noTLS
     case noPassword
     case badEscape
     case badHost
@@ -141,8 +146,7 @@ enum RedisURLError: Error, Equatable, CustomStringConvertible {
     var description: String {
         let problem =
             switch self {
-            case .noScheme: "it does not begin with redis://"
-            case .noTLS: "rediss:// (TLS) is not supported yet; use redis:// on a trusted network"
+            case .noScheme: "it does not begin with redis:// or rediss://"
             case .noPassword: "there is an @ but no password before it (write user:password@)"
             case .badEscape: "a % in user or password is not followed by two hexadecimal digits"
             case .badHost: "the host is missing or not a host name"

@@ -38,13 +38,15 @@ final class WatchedConversation<Watched: RedisConversation>: RedisConversation {
             metadata: ["error": "\(reason)"])
     }
 
-    func begin(on channel: any Channel) {
+    var question: RedisCommand { watched.question }
+
+    func begin(on channel: any Channel, slots: RedisSlots?) {
         state.withLock { state in
             state.began = .now
             state.isAway = false
         }
         logger.info("Redis is connected")
-        watched.begin(on: channel)
+        watched.begin(on: channel, slots: slots)
     }
 
     func hear(_ reply: RedisReply) throws(RedisError) { try watched.hear(reply) }

@@ -6,6 +6,9 @@ import FoundationEssentials
 /// the client, or until the time after the last heartbeat has run out. Each server tells the
 /// others how long its users still have; what a server that died told last runs out in the same
 /// way. A user with several sockets, on whatever servers, counts once.
+///
+/// Of a crowd servers tell each other only how many they have. Then nobody knows who is on two
+/// servers, and such a user counts once for each.
 struct Presence: Sendable {
     typealias Instant = ContinuousClock.Instant
 
@@ -32,10 +35,19 @@ struct Presence: Sendable {
         var expiry: Instant?
     }
 
+    /// What a server said that only told how many it has.
+    private struct Crowd {
+        var count: Int
+        var expiry: Instant
+    }
+
     private let expiry: Duration
     private let remoteUsersAtMost: Int
     private var local: [String: LocalUser] = [:]
     private var remote: [UUID: [String: Instant]] = [:]
+    private var crowds: [UUID: Crowd] = [:]
+    /// Users of other servers of whom only the number is known.
+    private(set) var nameless = 0
     /// For each user who is there, how many servers say so.
     private var servers: [String: Int] = [:]
     /// What has changed since ``takeChanges()``.
@@ -47,7 +59,7 @@ struct Presence: Sendable {
     }
 
     /// People in the room.
-    var count: Int { servers.count }
+    var count: Int { servers.count + nameless }
 
     /// Their names, in no order.
     var users: some Collection<String> { servers.keys }
@@ -58,6 +70,9 @@ struct Presence: Sendable {
             entry.expiry.map { (user, max($0 - now, .zero)) }
         }
     }
+
+    /// How many users this server has.
+    var localCount: Int { local.values.count { $0.expiry != nil } }
 
     mutating func takeChanges() -> Changes {
         defer { changes = Changes() }
@@ -107,6 +122,7 @@ struct Presence: Sendable {
 
     /// `server` says that `user` is there, and for how long he has if nothing more is heard.
     mutating func heard(of user: String, from server: UUID, remaining: Duration, now: Instant) {
+        forgetCrowd(of: server)
         let until = now + min(max(remaining, .zero), expiry)
         if remote[server]?[user] != nil {
             remote[server]?[user] = until
@@ -124,6 +140,20 @@ struct Presence: Sendable {
         vanished(user)
     }
 
+    /// `server` says only how many it has; whom it named before is among them.
+    mutating func heard(count: Int, from server: UUID, now: Instant) {
+        forgetCrowd(of: server)
+        for user in remote.removeValue(forKey: server)?.keys.map({ $0 }) ?? [] { vanished(user) }
+        guard count > 0 else { return }
+        let believed = min(count, remoteUsersAtMost)
+        crowds[server] = Crowd(count: believed, expiry: now + expiry)
+        nameless += believed
+    }
+
+    private mutating func forgetCrowd(of server: UUID) {
+        nameless -= crowds.removeValue(forKey: server)?.count ?? 0
+    }
+
     // MARK: Time
 
     /// Lets go of those whose time has run out.
@@ -139,6 +169,7 @@ struct Presence: Sendable {
                 heardDeparture(of: user, from: server)
             }
         }
+        for (server, crowd) in crowds where crowd.expiry <= now { forgetCrowd(of: server) }
     }
 
     private mutating func appeared(_ user: String) {

@@ -22,16 +22,21 @@ struct PresenceNews: Sendable {
 
     /// The whole room, for somebody who has just come.
     func whole(of presence: Presence) -> Frame {
-        let isNamed = presence.count <= namesAtMost
+        let isNamed = isNamed(presence)
         return Frame(
             count: presence.count, joined: isNamed ? presence.users.sorted() : [], left: [])
+    }
+
+    /// Whether names are told; not while some of them are unknown.
+    private func isNamed(_ presence: Presence) -> Bool {
+        presence.count <= namesAtMost && presence.nameless == 0
     }
 
     /// The frame that is due now, if any; takes the changes out of `presence`.
     mutating func due(
         _ presence: inout Presence, now: ContinuousClock.Instant
     ) -> Frame? {
-        guard !presence.changes.isEmpty else { return nil }
+        guard !presence.changes.isEmpty || presence.count != lastCount else { return nil }
         if let lastSent, now - lastSent < interval { return nil }
         return take(&presence, now: now)
     }
@@ -40,7 +45,7 @@ struct PresenceNews: Sendable {
     mutating func skip(_ presence: inout Presence) {
         _ = presence.takeChanges()
         lastCount = presence.count
-        namesAreMissing = false
+        namesAreMissing = !isNamed(presence)
         lastSent = nil
     }
 
@@ -50,7 +55,7 @@ struct PresenceNews: Sendable {
         let changes = presence.takeChanges()
         let count = presence.count
         defer { lastCount = count }
-        if count > namesAtMost {
+        if !isNamed(presence) {
             namesAreMissing = true
             guard count != lastCount else { return nil }
             lastSent = now

@@ -11,6 +11,8 @@ enum RoomEvent: Equatable {
     /// These users are on `server`, for so long if nothing more is heard; `head` is the highest
     /// `seq` that the server has seen in the room.
     case present([(user: String, remaining: Duration)], on: UUID, head: Int64)
+    /// So many users are on `server`, too many for names.
+    case counted(Int, on: UUID, head: Int64)
     /// `user` has left `server`.
     case departed(user: String, from: UUID)
     case typing(user: String)
@@ -34,6 +36,7 @@ extension RoomEvent {
         case typing = 4
         case asked = 5
         case wanting = 6
+        case counted = 7
     }
 
     /// The highest `seq` that is believed; a room that writes a million messages a second reaches
@@ -58,6 +61,11 @@ extension RoomEvent {
                 buffer.writeInteger(UInt32(clamping: remaining.wholeMilliseconds))
                 buffer.writeName(user)
             }
+        case .counted(let count, let server, let head):
+            buffer.writeInteger(Kind.counted.rawValue)
+            buffer.writeID(server)
+            buffer.writeInteger(head)
+            buffer.writeInteger(UInt32(clamping: count))
         case .departed(let user, let server):
             buffer.writeInteger(Kind.departed.rawValue)
             buffer.writeID(server)
@@ -83,6 +91,7 @@ extension RoomEvent {
         switch kind {
         case .message: return message(&buffer)
         case .present: return present(&buffer)
+        case .counted: return counted(&buffer)
         case .departed:
             guard let server = buffer.readID(), let user = buffer.readName() else { return nil }
             return .departed(user: user, from: server)
@@ -126,6 +135,13 @@ extension RoomEvent {
         return ids.isEmpty ? nil : .wanting(ids)
     }
 
+    private static func counted(_ buffer: inout ByteBuffer) -> RoomEvent? {
+        guard let server = buffer.readID(), let head = buffer.readInteger(as: Int64.self),
+            (0...seqAtMost).contains(head), let count = buffer.readInteger(as: UInt32.self)
+        else { return nil }
+        return .counted(Int(count), on: server, head: head)
+    }
+
     /// About how many bytes the event takes.
     private var capacity: Int {
         switch self {
@@ -134,7 +150,7 @@ extension RoomEvent {
         case .present(let users, _, _):
             26 + users.reduce(0) { $0 + 6 + $1.user.utf8.count }
         case .wanting(let ids): 2 + ids.count * 16
-        case .departed, .typing, .asked: 64
+        case .departed, .typing, .asked, .counted: 64
         }
     }
 }

@@ -19,7 +19,6 @@ struct RoomState: Sendable {
         var since: Instant
     }
 
-    private let server: UUID
     let limits: ChatLimits
     private(set) var window: Window
     private(set) var presence: Presence
@@ -32,23 +31,20 @@ struct RoomState: Sendable {
     private var joiners: [Joiner] = []
     /// Messages delivered so far.
     private var ordinal: UInt64 = 0
-    private var lastPresenceList: Instant?
-    /// When the other servers are told next who is here.
-    private var nextPresenceList: Instant
+    private var telling: PresenceTelling
     private var idleSince: Instant?
     private var isDeaf = false
 
     /// - Parameter server: this server among all, drawn anew at each start.
     init(server: UUID, limits: ChatLimits, now: Instant) {
-        self.server = server
         self.limits = limits
         window = Window(limits: limits.room.window)
         presence = Presence(limits: limits.room)
         news = PresenceNews(limits: limits)
+        telling = PresenceTelling(server: server, limits: limits, now: now)
         reads = ReadPlan(limits: limits.room)
         wants = WantPlan(limits: limits.room.want)
         idleSince = now
-        nextPresenceList = now
     }
 
     /// For how long nobody has been here; nil while somebody is.
@@ -85,8 +81,10 @@ struct RoomState: Sendable {
         wants.left(id)
         claims[id] = nil
         if let member = members.removeValue(forKey: id) {
-            if presence.closed(member.user, isDeparture: isDeparture) {
-                actions.append(.publish(.departed(user: member.user, from: server)))
+            if presence.closed(member.user, isDeparture: isDeparture),
+                let event = telling.left(member.user)
+            {
+                actions.append(.publish(event))
             }
             tellPresence(now, &actions)
         }
@@ -179,6 +177,10 @@ struct RoomState: Sendable {
             }
             if head > window.head { reads.heard(of: head, isUrgent: false, now: now) }
             tellPresence(now, &actions)
+        case .counted(let count, let server, let head):
+            presence.heard(count: count, from: server, now: now)
+            if head > window.head { reads.heard(of: head, isUrgent: false, now: now) }
+            tellPresence(now, &actions)
         case .departed(let user, let server):
             presence.heardDeparture(of: user, from: server)
             tellPresence(now, &actions)
@@ -187,9 +189,7 @@ struct RoomState: Sendable {
         case .wanting(let ids):
             wants.othersAsk(for: ids, now: now)
         case .asked:
-            // Many servers may ask at once, as after a restart of Redis: one answer is for all.
-            let earliest = lastPresenceList.map { $0 + limits.room.presenceAnswer } ?? now
-            nextPresenceList = min(nextPresenceList, max(earliest, now))
+            telling.asked(now: now)
             tellServers(now, &actions)
         }
         considerReading(now, &actions)
@@ -200,7 +200,7 @@ struct RoomState: Sendable {
     mutating func subscribed(now: Instant) -> [Action] {
         reads.missedSomething()
         var actions: [Action] = [.publish(.asked)]
-        nextPresenceList = now
+        telling.began(now: now)
         tellServers(now, &actions)
         considerReading(now, &actions)
         return actions
@@ -343,22 +343,14 @@ extension RoomState {
     }
 
     private func publishPresence(of user: String, _ actions: inout [Action]) {
-        let news = [(user: user, remaining: limits.room.presenceExpiry)]
-        actions.append(.publish(.present(news, on: server, head: window.head)))
+        guard let event = telling.came(user, presence: presence, head: window.head) else { return }
+        actions.append(.publish(event))
     }
 
     /// Publishes who is here, when that is due.
     private mutating func tellServers(_ now: Instant, _ actions: inout [Action]) {
-        guard now >= nextPresenceList else { return }
-        lastPresenceList = now
-        nextPresenceList = now + limits.room.presenceBeat
-        let users = presence.localUsers(now: now)
-        var start = 0
-        while start < users.count {
-            let end = min(start + limits.room.presenceChunk, users.count)
-            let chunk = Array(users[start..<end])
-            actions.append(.publish(.present(chunk, on: server, head: window.head)))
-            start = end
+        for event in telling.due(presence: presence, head: window.head, now: now) {
+            actions.append(.publish(event))
         }
     }
 

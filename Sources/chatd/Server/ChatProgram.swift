@@ -170,7 +170,8 @@ struct ChatProgram: Sendable {
             return InProcessPubSub()
         }
         return RedisPubSub(
-            url: redis, prefix: "chat:\(clusterID.uuidString.lowercased()):",
+            url: redis, tls: configuration.redisTLS,
+            prefix: "chat:\(clusterID.uuidString.lowercased()):",
             serverName: configuration.serverName, logger: logger)
     }
 

@@ -12,6 +12,8 @@ struct ServerConfiguration: Sendable {
     var bind: HostAndPort
     /// Nil: a single server, which has nobody to share rooms with.
     var redis: RedisURL?
+    /// How connections to Redis are encrypted; nil when they are not.
+    var redisTLS: RedisTLS?
     var origins: OriginRule
     var authentication: Authentication
     var serverName: String
@@ -35,6 +37,7 @@ struct ServerConfiguration: Sendable {
         catalog = try Self.catalog(sources)
         bind = try Self.bind(sources)
         redis = try Self.redis(sources)
+        redisTLS = try Self.redisTLS(sources, redis)
         origins = OriginRule(allowed: try Self.origins(sources))
         serverName = try Self.serverName(
             sources, bind: bind, hostName: hostName, processID: processID)
@@ -82,6 +85,26 @@ struct ServerConfiguration: Sendable {
             return try RedisURL(given.text)
         } catch {
             throw .bad(given, allowed: "\(error)")
+        }
+    }
+
+    private static func redisTLS(
+        _ sources: SettingSources, _ url: RedisURL?
+    ) throws(ConfigurationError) -> RedisTLS? {
+        let given = sources[.redisCA]
+        guard let url, url.isSecure else {
+            // Whoever names an authority relies on encryption.
+            if let given { throw .bad(given, allowed: "left out, unless Redis is at rediss://") }
+            return nil
+        }
+        do throws(RedisTLSError) {
+            return try RedisTLS(authorities: given?.text)
+        } catch {
+            guard let given else {
+                throw .missing(
+                    .redisCA, advice: "the system's authorities cannot be read: \(error.reason)")
+            }
+            throw .bad(given, allowed: "a file with certificates in PEM: \(error.reason)")
         }
     }
 

@@ -3,6 +3,7 @@ enum Setting: String, CaseIterable, Sendable {
     case catalog
     case bind
     case redisURL
+    case redisCA
     case auth
     case allowOpen
     case jwtKeys
@@ -23,6 +24,7 @@ enum Setting: String, CaseIterable, Sendable {
         case .catalog: "--catalog"
         case .bind: "--bind"
         case .redisURL: "--redis-url"
+        case .redisCA: "--redis-ca"
         case .auth: "--auth"
         case .allowOpen: "--allow-open"
         case .jwtKeys: "--jwt-keys"
@@ -43,6 +45,7 @@ enum Setting: String, CaseIterable, Sendable {
         case .catalog: "SHARD_CATALOG"
         case .bind: "CHATD_BIND"
         case .redisURL: "CHATD_REDIS_URL"
+        case .redisCA: "CHATD_REDIS_CA"
         case .auth: "CHATD_AUTH"
         case .allowOpen: "CHATD_ALLOW_OPEN"
         case .jwtKeys: "CHATD_JWT_KEYS"

@@ -156,10 +156,9 @@ final class ChatServer: Service {
     /// Looks at the clock for all rooms; every few times for all sockets, too.
     func tick() {
         let count = ticks.add(1, ordering: .relaxed).newValue
-        let isDeaf = !environment.pubSub.isConnected
         let looksAfterMembers = count.isMultiple(of: environment.limits.room.memberTicks)
         for room in directory.all {
-            room.tick(isDeaf: isDeaf)
+            room.tick(isDeaf: !environment.pubSub.hears(room.id))
             if looksAfterMembers { room.tickMembers() }
         }
         if looksAfterMembers { directory.sweep() }

@@ -100,9 +100,10 @@ func withRunning<Server: PubSub>(
 
 /// Returns when `claim` holds, for things that nobody tells about.
 func eventually(
-    _ location: SourceLocation = #_sourceLocation, _ claim: () throws -> Bool
+    within patience: Duration = .seconds(20), _ location: SourceLocation = #_sourceLocation,
+    _ claim: () throws -> Bool
 ) async throws {
-    let limit = ContinuousClock.now + .seconds(20)
+    let limit = ContinuousClock.now + patience
     while try !claim() {
         guard ContinuousClock.now < limit, !Task.isCancelled else {
             Issue.record("it did not happen", sourceLocation: location)

@@ -47,6 +47,13 @@ extension RedisLimits {
 }
 
 extension RedisPubSub {
+    /// A user `chatd` who may do what docs/operating.md says that he must.
+    static let rightsOfTheManual = [
+        "--user", "chatd", "on", ">secret", "resetchannels", "&chat:*", "+ping", "+subscribe",
+        "+unsubscribe", "+publish", "+ssubscribe", "+sunsubscribe", "+spublish",
+        "+client|setname", "+cluster|slots",
+    ]
+
     static func forTest(
         _ url: String, prefix: String = "chat:test:", limits: RedisLimits = .quick,
         logger: Logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })

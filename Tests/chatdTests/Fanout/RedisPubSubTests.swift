@@ -16,7 +16,7 @@ import Testing
         try await withRunning(servers) { ears in
             for room in rooms { servers[0].subscribe(to: room) }
             await ears[0].wait { $0.count == rooms.count }
-            #expect(servers[0].isConnected)
+            try await connected(servers)
 
             redis.kill()
             await ears[0].wait(for: .disconnected)
@@ -172,6 +172,43 @@ import Testing
             #expect(log.all.contains("refused SUBSCRIBE: NOPERM"))
             #expect(log.all.contains("Redis refuses what other servers should hear"))
             #expect(ears[0].count(of: .subscribed(Self.room)) == 0)
+        }
+    }
+
+    @Test func `the rights that the manual names are enough`() async throws {
+        let redis = try RedisServer.start(RedisPubSub.rightsOfTheManual)
+        let log = RecordedLog()
+        let servers = try (0..<2).map { _ in
+            try RedisPubSub.forTest(
+                "redis://chatd:secret@127.0.0.1:\(redis.port)", logger: log.logger)
+        }
+        try await withRunning(servers) { ears in
+            servers[0].subscribe(to: Self.room)
+            await ears[0].wait(for: .subscribed(Self.room))
+            servers[1].publish([1], to: Self.room)
+            await ears[0].wait(for: .payload([1], room: Self.room))
+            servers[0].unsubscribe(from: Self.room)
+            try await eventually { try redis.command("PUBSUB CHANNELS").hasPrefix("*0\r\n") }
+        }
+        #expect(log.lines(.warning).isEmpty, "\(log.all)")
+    }
+
+    @Test func `a server that may hear but not speak is not well connected`() async throws {
+        let redis = try RedisServer.start(
+            ["--user", "ada", "on", ">secret", "+@all", "-publish", "&*"])
+        let log = RecordedLog()
+        let server = try RedisPubSub.forTest(
+            "redis://ada:secret@127.0.0.1:\(redis.port)", logger: log.logger)
+        try await withRunning([server]) { ears in
+            server.subscribe(to: Self.room)
+            await ears[0].wait(for: .subscribed(Self.room))
+
+            server.publish([1], to: Self.room)
+            try await eventually { log.lines(.warning).count == 1 }
+
+            #expect(log.all.contains("Redis refuses what other servers should hear"))
+            #expect(!server.isConnected)
+            #expect(server.hears(Self.room))
         }
     }
 

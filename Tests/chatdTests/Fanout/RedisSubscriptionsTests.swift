@@ -80,7 +80,26 @@ import Testing
         #expect(told == Set(rooms))
     }
 
-    /// A model of Redis answers in order, at any time, and now and then loses the connection.
+    @Test func `what a node refuses is asked for again when that may help`() {
+        subscriptions.connect()
+        _ = subscriptions.want(Self.room)
+        _ = subscriptions.takeCommands(limit: 10)
+
+        subscriptions.refuseSubscribe(Self.room)
+        #expect(!subscriptions.hasChanges, "asking again at once would only be refused again")
+
+        subscriptions.retry()
+        #expect(subscriptions.takeCommands(limit: 10) == .init(subscribe: [Self.room]))
+        #expect(subscriptions.confirmSubscribe(Self.room))
+        subscriptions.loseRoom(Self.room)
+        #expect(!subscriptions.isHeard(Self.room))
+        subscriptions.release(Self.room)
+        subscriptions.retry()
+        #expect(!subscriptions.hasChanges, "nobody wants to know any more")
+    }
+
+    /// A model of Redis answers in order, at any time, now and then refuses or drops a room, and
+    /// loses the connection.
     @Test(arguments: 0..<50 as Range<UInt64>)
     func `Redis ends up with exactly the wanted rooms`(seed: UInt64) {
         var generator = SeededGenerator(seed: seed)
@@ -100,7 +119,10 @@ import Testing
                 subscriptions.release(room)
                 wanted.remove(room)
             case 60..<75: redis.take(subscriptions.takeCommands(limit: 3))
-            case 75..<99: redis.answer(subscriptions)
+            case 75..<93: redis.answer(subscriptions)
+            case 93..<95: redis.answer(subscriptions, refuses: true)
+            case 95..<97: redis.drop(room, subscriptions)
+            case 97..<99: subscriptions.retry()
             default:
                 subscriptions.disconnect()
                 redis = ModelRedis()
@@ -108,6 +130,7 @@ import Testing
             }
         }
 
+        subscriptions.retry()
         while subscriptions.hasChanges || !redis.unanswered.isEmpty {
             redis.take(subscriptions.takeCommands(limit: 3))
             while !redis.unanswered.isEmpty { redis.answer(subscriptions) }
@@ -133,10 +156,20 @@ private struct ModelRedis {
         }
     }
 
-    mutating func answer(_ subscriptions: Book) {
+    /// Lets `room` go without being asked to, as when its slot gets another node.
+    mutating func drop(_ room: RoomID, _ subscriptions: Book) {
+        guard isHeard(room) else { return }
+        subscribed.remove(room)
+        subscriptions.loseRoom(room)
+    }
+
+    mutating func answer(_ subscriptions: Book, refuses: Bool = false) {
         guard !unanswered.isEmpty else { return }
         let (room, isSubscribe) = unanswered.removeFirst()
-        if isSubscribe {
+        if isSubscribe, refuses {
+            subscribed.remove(room)
+            subscriptions.refuseSubscribe(room)
+        } else if isSubscribe {
             let isNews = subscriptions.confirmSubscribe(room)
             #expect(!isNews || subscribed.contains(room))
         } else {
@@ -163,5 +196,9 @@ private final class Book {
         subscriptions.takeCommands(limit: limit)
     }
     func confirmSubscribe(_ room: RoomID) -> Bool { subscriptions.confirmSubscribe(room) }
+    func isHeard(_ room: RoomID) -> Bool { subscriptions.isHeard(room) }
+    func refuseSubscribe(_ room: RoomID) { subscriptions.refuseSubscribe(room) }
+    func loseRoom(_ room: RoomID) { subscriptions.loseRoom(room) }
+    func retry() { subscriptions.retry() }
     func confirmUnsubscribe(_ room: RoomID) { subscriptions.confirmUnsubscribe(room) }
 }

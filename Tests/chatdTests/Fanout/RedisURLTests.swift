@@ -21,6 +21,12 @@ import Testing
         #expect(url.credentials == .init(user: "ada", password: "secret"))
     }
 
+    @Test func `two letters s mean TLS`() throws {
+        #expect(try RedisURL("rediss://h:7").isSecure)
+        #expect(try !RedisURL("redis://h:7").isSecure)
+        #expect("\(try RedisURL("rediss://ada:secret@h:7"))" == "rediss://h:7/0")
+    }
+
     @Test(arguments: [
         ("redis://:a%40b%2Fc@h", "a@b/c"), ("redis://:a@b/c:d@h/1", "a@b/c:d"),
         ("redis://:%C3%A9@h", "\u{e9}"),
@@ -40,7 +46,7 @@ import Testing
 
     @Test(arguments: [
         ("", RedisURLError.noScheme), ("localhost:6379", .noScheme), ("http://h", .noScheme),
-        ("rediss://h", .noTLS), ("redis://", .badHost), ("redis://:7", .badHost),
+        ("redis://", .badHost), ("redis://:7", .badHost),
         ("redis://a b", .badHost), ("redis://[::1", .badHost), ("redis://[::1]x", .badHost),
         ("redis://h:", .badPort), ("redis://h:0", .badPort), ("redis://h:65536", .badPort),
         ("redis://h:+1", .badPort), ("redis://h:99999999999999999999", .badPort),

@@ -118,6 +118,27 @@ import Testing
 
         #expect(presence.changes.isEmpty)
     }
+    @Test mutating func `a crowd of another server is a number, and replaces its names`() {
+        _ = presence.opened("ada", now: start)
+        presence.heard(of: "bo", from: other, remaining: .seconds(17), now: start)
+
+        presence.heard(count: 300, from: other, now: start)
+        #expect(presence.count == 301)
+        #expect(presence.nameless == 300)
+
+        presence.heard(of: "bo", from: other, remaining: .seconds(17), now: start)
+        #expect(presence.count == 2)
+        #expect(presence.nameless == 0)
+    }
+
+    @Test mutating func `a dead server's crowd is gone after two and a half beats`() {
+        presence.heard(count: 300, from: other, now: start)
+
+        presence.expire(now: start + .milliseconds(17_499))
+        #expect(presence.count == 300)
+        presence.expire(now: start + .milliseconds(17_500))
+        #expect(presence.count == 0)
+    }
 }
 
 @Suite struct PresenceNewsTests {
@@ -168,6 +189,26 @@ import Testing
         _ = presence.opened("c", now: start)
 
         #expect(news.due(&presence, now: start + .seconds(4)) == nil)
+    }
+
+    @Test mutating func `names are told again when a crowd of another server has names`() {
+        limits.presenceNames = 3
+        var news = PresenceNews(limits: limits)
+        _ = presence.opened("ada", now: start)
+        presence.heard(count: 9, from: .numbered(1), now: start)
+        #expect(
+            news.due(&presence, now: start)
+                == PresenceNews.Frame(count: 10, joined: [], left: []))
+
+        presence.heard(count: 1, from: .numbered(1), now: start)
+        #expect(
+            news.due(&presence, now: start + .seconds(4))
+                == PresenceNews.Frame(count: 2, joined: [], left: []))
+        presence.heard(of: "bo", from: .numbered(1), remaining: .seconds(17), now: start)
+
+        #expect(
+            news.due(&presence, now: start + .seconds(8))
+                == PresenceNews.Frame(count: 2, joined: ["ada", "bo"], left: []))
     }
 
     @Test mutating func `changes that nobody was there to hear are forgotten`() {

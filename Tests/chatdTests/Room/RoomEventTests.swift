@@ -13,6 +13,7 @@ import Testing
         .present([], on: .numbered(2), head: 0),
         .departed(user: "ada", from: .numbered(2)), .typing(user: "ada"), .asked,
         .wanting([.numbered(1), .numbered(2)]),
+        .counted(501, on: .numbered(2), head: 9),
     ]
 
     @Test(arguments: events)
@@ -30,7 +31,7 @@ import Testing
 
     @Test(
         arguments: [
-            [], [1], [2, 5], [1, 0], [1, 6], [1, 6, 1], [1, 7], [1, 255], [1, 4, 0],
+            [], [1], [2, 5], [1, 0], [1, 6], [1, 6, 1], [1, 7], [1, 8], [1, 255], [1, 4, 0],
             [1, 4, 0, 2, 65],
             [1, 4, 0, 1, 0xFF],
         ] as [[UInt8]])

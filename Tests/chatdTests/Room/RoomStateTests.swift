@@ -162,6 +162,9 @@ import Testing
     }
 
     @Test mutating func `a large room is told in several events`() {
+        var limits = ChatLimits()
+        limits.presenceNames = 2_000
+        room = RoomState(server: .numbered(0), limits: limits, now: start)
         warm()
         for number in 0..<1_001 {
             _ = room.join(

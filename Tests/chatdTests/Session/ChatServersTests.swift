@@ -110,6 +110,24 @@ import Testing
         }
     }
 
+    @Test func `a room that alone is not heard reads its shard within a beat`() async throws {
+        try await run { one, other in
+            let ada = one.client("ada")
+            let bo = other.client("bo")
+            try await ada.join()
+            try await bo.join()
+            try await quiet(one, other)
+            other.pubSub.deafen(.lobby)
+
+            ada.send(Sent.message(1))
+            _ = try await ada.next("message")
+            other.pass(.milliseconds(3_500))
+
+            #expect(other.pubSub.isConnected)
+            #expect(try await bo.next("message").number("seq") == 1)
+        }
+    }
+
     @Test func `what was missed is read when pub/sub is back`() async throws {
         try await run { one, other in
             let ada = one.client("ada")

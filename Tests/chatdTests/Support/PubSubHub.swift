@@ -23,6 +23,8 @@ final class PubSubHub: Sendable {
         private struct State {
             var rooms: Set<RoomID> = []
             var isConnected = true
+            /// Rooms whose others are not heard, while those of other rooms are.
+            var unheard: Set<RoomID> = []
             /// Messages that are lost on the way to this server, before others are heard.
             var losses = 0
             var published: [RoomEvent] = []
@@ -39,6 +41,13 @@ final class PubSubHub: Sendable {
         }
 
         var isConnected: Bool { state.withLock { $0.isConnected } }
+
+        func hears(_ room: RoomID) -> Bool {
+            state.withLock { $0.isConnected && !$0.unheard.contains(room) }
+        }
+
+        /// The Redis of `room` is away, others are not.
+        func deafen(_ room: RoomID) { state.withLock { _ = $0.unheard.insert(room) } }
 
         var droppedCount: Int { 0 }
 
@@ -85,7 +94,9 @@ final class PubSubHub: Sendable {
         /// Lets the server hear `payload`, wherever it comes from.
         func take(_ payload: [UInt8], _ room: RoomID) {
             let isHeard = state.withLock { state in
-                guard state.isConnected, state.rooms.contains(room) else { return false }
+                guard state.isConnected, state.rooms.contains(room),
+                    !state.unheard.contains(room)
+                else { return false }
                 guard state.losses > 0, case .message = RoomEvent.decode(payload) else {
                     return true
                 }
