@@ -94,6 +94,14 @@ struct Chatd: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             """
+            How long a server that is told to stop takes to let its clients go one by one; 0: at \
+            once. (CHATD_DRAIN_TIME, "drainTime"; default: 10)
+            """, valueName: "seconds"))
+    var drainTime: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
             What goes to the log on standard error, from 'trace' to 'critical'. \
             (CHATD_LOG_LEVEL, "logLevel"; default: info)
             """, valueName: "level"))
@@ -137,6 +145,7 @@ struct Chatd: AsyncParsableCommand {
         flags[.serverName] = serverName
         flags[.topologyFile] = topologyFile
         flags[.spoolDir] = spoolDir
+        flags[.drainTime] = drainTime
         flags[.logLevel] = logLevel
         return SettingSources(
             flags: flags, environment: ProcessInfo.processInfo.environment,

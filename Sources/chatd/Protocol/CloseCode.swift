@@ -12,6 +12,8 @@ enum CloseCode: UInt16, Sendable, CaseIterable {
     case badText = 1007
     /// A frame above the limit.
     case tooBig = 1009
+    /// The server drains. Come back after the time that its `bye` names, to another one.
+    case draining = 4001
     /// More bytes were waiting than the socket may keep. Come back.
     case tooSlow = 4002
     /// No heartbeat for 30 s. Come back.

@@ -16,6 +16,9 @@ protocol MemberOwner: AnyObject, Sendable {
 
     /// The server stops.
     func stop()
+
+    /// The server lets go of its sockets, and this one's turn has come.
+    func dismiss(_ ending: SessionStateMachine.Ending, reconnectAfter: Duration)
 }
 
 /// A socket in a room.

@@ -115,9 +115,11 @@ final class Room: Sendable {
     }
 
     func stopMembers() {
-        let members = contents.withLock { Array($0.members.values) }
-        for member in members { member.owner.stop() }
+        for member in allMembers { member.owner.stop() }
     }
+
+    /// All sockets, those that wait to be welcomed included.
+    var allMembers: [Member] { contents.withLock { Array($0.members.values) } }
 
     /// For how long nobody has been here; nil while somebody is.
     func idleTime() -> Duration? {

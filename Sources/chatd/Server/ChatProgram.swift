@@ -173,9 +173,15 @@ struct ChatProgram: Sendable {
                 guard !isStopping.isRaised else { _exit(128 + signal.rawValue) }
                 isStopping.raise()
                 logger.info("stopping", metadata: ["signal": "\(signal)"])
-                // Sockets close while the requests that are on their way end.
-                chat.stop()
-                await group.triggerGracefulShutdown()
+                tasks.addTask {
+                    chat.takeNoMore()
+                    logger.info(
+                        "draining", metadata: ["time": "\(configuration.drainTime)"])
+                    // Requests are answered meanwhile: load balancers ask whether we are ready.
+                    await chat.drain(over: configuration.drainTime)
+                    chat.stop()
+                    await group.triggerGracefulShutdown()
+                }
                 tasks.addTask { await endAtDeadline() }
             }
             tasks.cancelAll()
@@ -184,7 +190,7 @@ struct ChatProgram: Sendable {
 
     private func endAtDeadline() async {
         do {
-            try await Task.sleep(for: transport.stopDeadline)
+            try await Task.sleep(for: configuration.drainTime + transport.stopDeadline)
         } catch {
             return  // Everything ended in time.
         }

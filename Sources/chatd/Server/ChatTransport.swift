@@ -37,7 +37,8 @@ struct ChatTransport: Sendable {
         let responder = ChatResponder(
             chat: contents.chat,
             readiness: Readiness(
-                store: contents.store, pubSub: contents.pubSub, limits: contents.transport),
+                store: contents.store, pubSub: contents.pubSub, limits: contents.transport,
+                isDraining: { [chat = contents.chat] in chat.isDraining }),
             origins: contents.origins, limits: contents.limits,
             rates: PostingRates(
                 perSecond: contents.limits.messagesPerSecond,
@@ -47,6 +48,7 @@ struct ChatTransport: Sendable {
         let upgrader = WebSocketUpgrader(
             origins: contents.origins, messageBytes: contents.limits.frameBytes,
             limits: contents.transport, sockets: sockets, metrics: contents.chat.metrics,
+            isDraining: { [chat = contents.chat] in chat.isDraining },
             makeSession: { [chat = contents.chat] in chat.makeSession(room: $0, user: $1) })
         let channel = WebSocketUpgradeChannel(
             responder: { request, writer, channel in

@@ -97,6 +97,14 @@ extension HTTPRefusal {
         return [.head(head), .body(.byteBuffer(body)), .end(nil)]
     }
 
+    static let draining = {
+        var refusal = HTTPRefusal(
+            .serviceUnavailable, code: "draining",
+            "this server is about to stop; come to another one")
+        refusal.comeBack(after: .seconds(1))
+        return refusal
+    }()
+
     static let notFound = HTTPRefusal(.notFound, code: "notFound", "there is nothing here")
 
     static let badTarget = HTTPRefusal(

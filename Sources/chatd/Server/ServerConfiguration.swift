@@ -18,6 +18,8 @@ struct ServerConfiguration: Sendable {
     var topologyFile: String?
     /// Where messages wait whose shard is away; nil when there is no place for them.
     var spool: SpoolPlace?
+    /// How long stopping takes to let clients go; zero closes all sockets at once.
+    var drainTime: Duration
     var logLevel: Logger.Level
 
     /// - Parameters:
@@ -38,6 +40,7 @@ struct ServerConfiguration: Sendable {
             sources, bind: bind, hostName: hostName, processID: processID)
         topologyFile = try Self.topologyFile(sources, catalog: catalog)
         spool = try Self.spoolPlace(sources)
+        drainTime = try Self.drainTime(sources)
         logLevel = try Self.logLevel(sources)
         try Self.checkAuthentication(sources)
         if try !Self.allowsOpen(sources), !bind.isLoopback { throw .openToOthers(bind: bind) }
@@ -153,6 +156,16 @@ struct ServerConfiguration: Sendable {
 
     private static func fingerprint(_ text: String) -> String {
         String(UInt64(bitPattern: RingHash(seed: 0).hash(RoomID(text))), radix: 16)
+    }
+
+    private static func drainTime(
+        _ sources: SettingSources
+    ) throws(ConfigurationError) -> Duration {
+        guard let given = sources[.drainTime] else { return .seconds(10) }
+        guard let seconds = Double(given.text), (0...600).contains(seconds) else {
+            throw .bad(given, allowed: "seconds, 0 to 600")
+        }
+        return .seconds(seconds)
     }
 
     private static func logLevel(

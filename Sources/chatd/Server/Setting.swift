@@ -9,6 +9,7 @@ enum Setting: String, CaseIterable, Sendable {
     case serverName
     case topologyFile
     case spoolDir
+    case drainTime
     case logLevel
 
     /// The name in a configuration file.
@@ -25,6 +26,7 @@ enum Setting: String, CaseIterable, Sendable {
         case .serverName: "--server-name"
         case .topologyFile: "--topology-file"
         case .spoolDir: "--spool-dir"
+        case .drainTime: "--drain-time"
         case .logLevel: "--log-level"
         }
     }
@@ -41,6 +43,7 @@ enum Setting: String, CaseIterable, Sendable {
         case .serverName: "CHATD_SERVER_NAME"
         case .topologyFile: "CHATD_TOPOLOGY_FILE"
         case .spoolDir: "CHATD_SPOOL_DIR"
+        case .drainTime: "CHATD_DRAIN_TIME"
         case .logLevel: "CHATD_LOG_LEVEL"
         }
     }

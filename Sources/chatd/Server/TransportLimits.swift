@@ -39,6 +39,6 @@ struct TransportLimits: Sendable {
     var postingUsers = 10_000
     /// How long stopping waits for requests, messages and sockets before it lets go of them.
     var stopPatience: Duration = .seconds(8)
-    /// After this long the process ends, whatever still runs.
+    /// This long after the drain the process ends, whatever still runs.
     var stopDeadline: Duration = .milliseconds(9_500)
 }

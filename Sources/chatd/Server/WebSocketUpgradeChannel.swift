@@ -105,6 +105,8 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
     let limits: TransportLimits
     let sockets: OpenSockets
     let metrics: ChatMetrics
+    /// Whether no more sockets are taken.
+    var isDraining: @Sendable () -> Bool = { false }
     /// Makes the session of a user in a room.
     let makeSession: @Sendable (RoomID, String) -> any SocketSession
 
@@ -114,6 +116,7 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
         channel.eventLoop.makeCompletedFuture {
             let request: SocketRequest
             do throws(HTTPRefusal) {
+                guard !isDraining() else { throw .draining }
                 request = try socketRequest(upgradeRequest)
             } catch {
                 refuse(channel, error)

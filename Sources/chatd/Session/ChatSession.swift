@@ -21,19 +21,19 @@ final class ChatSession: SocketSession, MemberOwner {
     private let user: String
     private let environment: RoomEnvironment
     private let directory: RoomDirectory
-    private let isStopping: @Sendable () -> Bool
+    private let farewell: @Sendable () -> SessionStateMachine.Ending?
     private let state: Mutex<State>
 
-    /// - Parameter isStopping: whether the server takes no more sockets.
+    /// - Parameter farewell: why the server takes no more sockets; nil as long as it does.
     init(
         room: RoomID, user: String, environment: RoomEnvironment, directory: RoomDirectory,
-        isStopping: @escaping @Sendable () -> Bool
+        farewell: @escaping @Sendable () -> SessionStateMachine.Ending?
     ) {
         roomID = room
         self.user = user
         self.environment = environment
         self.directory = directory
-        self.isStopping = isStopping
+        self.farewell = farewell
         state = Mutex(
             State(
                 machine: SessionStateMachine(
@@ -49,7 +49,7 @@ final class ChatSession: SocketSession, MemberOwner {
         let room = directory.join(member, to: roomID)
         state.withLock { $0.room = room }
         // Asked after joining: whoever joins later is not among those that stopping tells.
-        if isStopping() { stop() }
+        if let ending = farewell() { end(ending, member) }
     }
 
     func received(_ text: ByteBuffer) {
@@ -109,6 +109,12 @@ final class ChatSession: SocketSession, MemberOwner {
 
     func stop() {
         if let member = state.withLock({ $0.member }) { end(.stopped, member) }
+    }
+
+    func dismiss(_ ending: SessionStateMachine.Ending, reconnectAfter: Duration) {
+        if let member = state.withLock({ $0.member }) {
+            end(ending, member, reconnectAfter: reconnectAfter)
+        }
     }
 
     // MARK: Frames
@@ -206,9 +212,13 @@ final class ChatSession: SocketSession, MemberOwner {
     }
 
     /// Says why, and closes the socket.
-    private func end(_ ending: SessionStateMachine.Ending, _ member: Member) {
+    ///
+    /// - Parameter reconnectAfter: drawn when it is nil.
+    private func end(
+        _ ending: SessionStateMachine.Ending, _ member: Member, reconnectAfter: Duration? = nil
+    ) {
         guard state.withLock({ $0.machine.end() }) else { return }
-        let delay = environment.reconnectDelay()
+        let delay = reconnectAfter ?? environment.reconnectDelay()
         let penance = ending.code == .tooMany ? environment.limits.session.penance : nil
         let bye = ServerFrame.bye(
             ending.code, ending.reason, reconnectAfter: (penance ?? .zero) + delay,

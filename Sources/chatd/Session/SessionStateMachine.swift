@@ -31,7 +31,7 @@ struct SessionStateMachine: Sendable {
 
     /// Why the server closes the socket.
     enum Ending: Equatable {
-        case silent, tooSlow, tooManyErrors, tooManyFrames, stopped
+        case silent, tooSlow, tooManyErrors, tooManyFrames, stopped, draining
     }
 
     private(set) var phase = Phase.opening
@@ -180,6 +180,7 @@ extension SessionStateMachine.Ending {
         case .tooSlow: .tooSlow
         case .tooManyErrors, .tooManyFrames: .tooMany
         case .stopped: .stopped
+        case .draining: .draining
         }
     }
 
@@ -191,6 +192,7 @@ extension SessionStateMachine.Ending {
         case .tooManyErrors: "too many errors"
         case .tooManyFrames: "too many frames"
         case .stopped: "server stopped"
+        case .draining: "draining"
         }
     }
 }
