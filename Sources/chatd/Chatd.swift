@@ -17,7 +17,7 @@ struct Chatd: AsyncParsableCommand {
             Example:
               chatd --catalog 'host=127.0.0.1 port=54320 dbname=catalog user=chatd'
             """,
-        subcommands: [SpoolCommand.self])
+        subcommands: [ConfigCommand.self, SpoolCommand.self])
 
     @Option(
         help: ArgumentHelp(
@@ -99,6 +99,9 @@ struct Chatd: AsyncParsableCommand {
             """, valueName: "seconds"))
     var drainTime: String?
 
+    @OptionGroup(title: "Network options")
+    var network: NetworkOptions
+
     @Option(
         help: ArgumentHelp(
             """
@@ -146,6 +149,7 @@ struct Chatd: AsyncParsableCommand {
         flags[.topologyFile] = topologyFile
         flags[.spoolDir] = spoolDir
         flags[.drainTime] = drainTime
+        network.add(to: &flags)
         flags[.logLevel] = logLevel
         return SettingSources(
             flags: flags, environment: ProcessInfo.processInfo.environment,
@@ -154,7 +158,7 @@ struct Chatd: AsyncParsableCommand {
             })
     }
 
-    private static func hostName() -> String {
+    static func hostName() -> String {
         var bytes = [CChar](repeating: 0, count: 256)
         guard gethostname(&bytes, bytes.count - 1) == 0 else { return "localhost" }
         let name = bytes.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }

@@ -18,6 +18,8 @@ enum CloseCode: UInt16, Sendable, CaseIterable {
     case tooSlow = 4002
     /// No heartbeat for 30 s. Come back.
     case silent = 4003
+    /// Not wanted here, or not any more. Do not come back.
+    case forbidden = 4403
     /// Too many errors or messages. Come back after a while.
     case tooMany = 4429
 

@@ -69,6 +69,9 @@ final class AddressBook: Sendable {
         }
     }
 
+    /// Addresses that are remembered.
+    var count: Int { entries.withLock { $0.count } }
+
     private func forgetSome(
         _ entries: inout [NetworkAddress: Entry], _ now: ContinuousClock.Instant
     ) {

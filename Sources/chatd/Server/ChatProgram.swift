@@ -32,6 +32,10 @@ struct ChatProgram: Sendable {
             transport.connections,
             OpenFiles.raiseLimit(to: transport.connections + transport.reservedDescriptors)
                 - transport.reservedDescriptors)
+        let certificates = try configuration.tls.map { files throws(ProgramError) in
+            try TLSCertificates(
+                files: files, interval: transport.certificateInterval, logger: logger)
+        }
         let registry = PrometheusRegistry(logger: logger)
         MetricsSystem.bootstrap(registry)
         let spool = try await openSpool(registry)
@@ -45,7 +49,10 @@ struct ChatProgram: Sendable {
         let door = ChatTransport(
             ChatTransport.Contents(
                 chat: chat, store: store, pubSub: pubSub, origins: configuration.origins,
-                limits: limits, transport: transport, registry: registry),
+                limits: limits, transport: transport,
+                addresses: AddressBook(
+                    proxies: configuration.proxies, limits: configuration.addresses),
+                certificates: certificates, registry: registry),
             bind: configuration.bind, connections: max(1, connections), logger: logger
         ) { port in self.sayReady(port: port) }
         // Ended from the last to the first: each lets go of what the ones before it still need.
@@ -57,6 +64,12 @@ struct ChatProgram: Sendable {
             }
             services = [pubSub, spool, router, drainer, door.sockets, room, door.listener]
         }
+        if let bind = configuration.admin {
+            let responder = AdminResponder(chat: chat, registry: registry)
+            services.insert(
+                AdminListener(bind: bind, responder: responder, logger: logger), at: 0)
+        }
+        if let certificates { services.insert(certificates, at: 0) }
         var group = ServiceGroupConfiguration(
             services: services.map { service in
                 ServiceGroupConfiguration.ServiceConfiguration(
@@ -134,7 +147,8 @@ struct ChatProgram: Sendable {
     private func sayReady(port: Int) {
         var address = configuration.bind
         address.port = port
-        print("chatd \(configuration.serverName) listening on http://\(address)")
+        let scheme = configuration.tls == nil ? "http" : "https"
+        print("chatd \(configuration.serverName) listening on \(scheme)://\(address)")
         fflush(nil)
     }
 

@@ -76,6 +76,15 @@ struct HTTPRefusal: Error {
         comeBack(after: retryAfter)
     }
 
+    /// An address that has, or opens, too many sockets.
+    init(tooManySockets retryAfter: Duration) {
+        status = .tooManyRequests
+        body = ServerFrame.error(
+            .rateLimited, "too many sockets of this address", retryAfter: retryAfter,
+            isTemporary: true)
+        comeBack(after: retryAfter)
+    }
+
     /// HTTP counts whole seconds; at least one, or programs would not wait at all.
     private mutating func comeBack(after duration: Duration) {
         let (seconds, attoseconds) = duration.components

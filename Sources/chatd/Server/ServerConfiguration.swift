@@ -20,6 +20,13 @@ struct ServerConfiguration: Sendable {
     var spool: SpoolPlace?
     /// How long stopping takes to let clients go; zero closes all sockets at once.
     var drainTime: Duration
+    /// Who is believed when he names a client's address.
+    var proxies: TrustedProxies
+    var addresses: AddressLimits
+    /// Nil: plain HTTP.
+    var tls: TLSFiles?
+    /// Nil: nobody can look inside.
+    var admin: HostAndPort?
     var logLevel: Logger.Level
 
     /// - Parameters:
@@ -41,6 +48,10 @@ struct ServerConfiguration: Sendable {
         topologyFile = try Self.topologyFile(sources, catalog: catalog)
         spool = try Self.spoolPlace(sources)
         drainTime = try Self.drainTime(sources)
+        proxies = try Self.proxies(sources)
+        addresses = try Self.addressLimits(sources)
+        tls = try Self.tlsFiles(sources)
+        admin = try Self.admin(sources)
         logLevel = try Self.logLevel(sources)
         try Self.checkAuthentication(sources)
         if try !Self.allowsOpen(sources), !bind.isLoopback { throw .openToOthers(bind: bind) }
@@ -156,16 +167,6 @@ struct ServerConfiguration: Sendable {
 
     private static func fingerprint(_ text: String) -> String {
         String(UInt64(bitPattern: RingHash(seed: 0).hash(RoomID(text))), radix: 16)
-    }
-
-    private static func drainTime(
-        _ sources: SettingSources
-    ) throws(ConfigurationError) -> Duration {
-        guard let given = sources[.drainTime] else { return .seconds(10) }
-        guard let seconds = Double(given.text), (0...600).contains(seconds) else {
-            throw .bad(given, allowed: "seconds, 0 to 600")
-        }
-        return .seconds(seconds)
     }
 
     private static func logLevel(

@@ -10,6 +10,12 @@ enum Setting: String, CaseIterable, Sendable {
     case topologyFile
     case spoolDir
     case drainTime
+    case trustedProxies
+    case addressSockets
+    case addressRate
+    case tlsCertificate
+    case tlsKey
+    case adminBind
     case logLevel
 
     /// The name in a configuration file.
@@ -27,6 +33,12 @@ enum Setting: String, CaseIterable, Sendable {
         case .topologyFile: "--topology-file"
         case .spoolDir: "--spool-dir"
         case .drainTime: "--drain-time"
+        case .trustedProxies: "--trusted-proxies"
+        case .addressSockets: "--address-sockets"
+        case .addressRate: "--address-rate"
+        case .tlsCertificate: "--tls-cert"
+        case .tlsKey: "--tls-key"
+        case .adminBind: "--admin-bind"
         case .logLevel: "--log-level"
         }
     }
@@ -44,6 +56,12 @@ enum Setting: String, CaseIterable, Sendable {
         case .topologyFile: "CHATD_TOPOLOGY_FILE"
         case .spoolDir: "CHATD_SPOOL_DIR"
         case .drainTime: "CHATD_DRAIN_TIME"
+        case .trustedProxies: "CHATD_TRUSTED_PROXIES"
+        case .addressSockets: "CHATD_ADDRESS_SOCKETS"
+        case .addressRate: "CHATD_ADDRESS_RATE"
+        case .tlsCertificate: "CHATD_TLS_CERT"
+        case .tlsKey: "CHATD_TLS_KEY"
+        case .adminBind: "CHATD_ADMIN_BIND"
         case .logLevel: "CHATD_LOG_LEVEL"
         }
     }
@@ -54,9 +72,7 @@ enum Setting: String, CaseIterable, Sendable {
     /// Names that other versions have or will have. Whoever sets one relies on what it does, so it
     /// is not passed over.
     static let unknownVariables: [(name: String, what: String)] = [
-        ("CHATD_JWT_KEYS", "check tokens"),
-        ("CHATD_TLS_CERT", "speak TLS itself"),
-        ("CHATD_TLS_KEY", "speak TLS itself"),
+        ("CHATD_JWT_KEYS", "check tokens")
     ]
 }
 
@@ -93,12 +109,14 @@ enum ConfigurationError: Error, Equatable {
     case notAble(place: String, what: String)
     /// Open authentication where others than this machine's own programs can come in.
     case openToOthers(bind: HostAndPort)
+    /// The admin listener where others than this machine's own programs can come in.
+    case adminToOthers(bind: HostAndPort)
 
     /// 64 for what was written wrong, 2 for what is refused.
     var exitCode: Int32 {
         switch self {
         case .missing, .bad, .unreadableFile, .unknownKey, .badKind: 64
-        case .notAble, .openToOthers: 2
+        case .notAble, .openToOthers, .adminToOthers: 2
         }
     }
 }
@@ -125,6 +143,9 @@ extension ConfigurationError: CustomStringConvertible {
             "with \(Setting.auth.variable)=open anybody can chat under any name, so only loopback "
                 + "addresses are served, not \(bind); use --bind 127.0.0.1:8080, or "
                 + "\(Setting.allowOpen.flag) (\(Setting.allowOpen.variable)=1) if you mean it"
+        case .adminToOthers(let bind):
+            "\(Setting.adminBind.variable) is \(bind), but the admin listener asks nobody who he is: "
+                + "only loopback addresses are served, such as 127.0.0.1:9080"
         }
     }
 }

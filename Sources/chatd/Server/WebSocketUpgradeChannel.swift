@@ -31,6 +31,8 @@ struct WebSocketUpgradeChannel: HTTPChannelHandler {
     let responder: Responder
     let upgrader: WebSocketUpgrader
     let limits: TransportLimits
+    /// Nil: plain HTTP.
+    var certificates: TLSCertificates?
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
         channel.eventLoop.makeCompletedFuture {
@@ -64,25 +66,28 @@ struct WebSocketUpgradeChannel: HTTPChannelHandler {
         let encoder = HTTPResponseEncoder()
         let requestGuard = RequestGuard(limits: limits)
         let idle = limits.idle
+        let isSecure = certificates != nil
         let upgrade = NIOTypedHTTPServerUpgradeHandler(
             httpEncoder: encoder, extraHTTPHandlers: [decoder, requestGuard],
             upgradeConfiguration: NIOTypedHTTPServerUpgradeConfiguration<Outcome>(
                 upgraders: [upgrader],
                 notUpgradingCompletionHandler: { channel in
                     channel.eventLoop.makeCompletedFuture {
-                        try Self.addHTTP(to: channel, idle: idle, logger: logger)
+                        try Self.addHTTP(
+                            to: channel, isSecure: isSecure, idle: idle, logger: logger)
                     }
                 }))
         let pipeline = channel.pipeline.syncOperations
+        if let certificates { try pipeline.addHandler(certificates.makeHandler()) }
         try pipeline.addHandlers([encoder, decoder, requestGuard, upgrade])
         return upgrade.upgradeResultFuture
     }
 
     private static func addHTTP(
-        to channel: any Channel, idle: Duration, logger: Logger
+        to channel: any Channel, isSecure: Bool, idle: Duration, logger: Logger
     ) throws -> Outcome {
         let pipeline = channel.pipeline.syncOperations
-        try pipeline.addHandler(HTTP1ToHTTPServerCodec(secure: false))
+        try pipeline.addHandler(HTTP1ToHTTPServerCodec(secure: isSecure))
         try pipeline.addHandler(HTTPConnectionStateHandler(idleTimeout: idle, logger: logger))
         return .http(
             try NIOAsyncChannel(
@@ -105,6 +110,8 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
     let limits: TransportLimits
     let sockets: OpenSockets
     let metrics: ChatMetrics
+    var addresses = AddressBook()
+    let logger: Logger
     /// Whether no more sockets are taken.
     var isDraining: @Sendable () -> Bool = { false }
     /// Makes the session of a user in a room.
@@ -118,6 +125,7 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
             do throws(HTTPRefusal) {
                 guard !isDraining() else { throw .draining }
                 request = try socketRequest(upgradeRequest)
+                try count(channel, upgradeRequest)
             } catch {
                 refuse(channel, error)
                 throw error
@@ -137,6 +145,7 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
     ) -> EventLoopFuture<WebSocketUpgradeChannel.Outcome> {
         channel.eventLoop.makeCompletedFuture {
             let request = try socketRequest(upgradeRequest)
+            let address = client(channel, upgradeRequest)
             let session: any SocketSession =
                 switch request.user {
                 case .success(let user): makeSession(request.room, user)
@@ -146,11 +155,31 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
                 ByteToMessageHandler(WebSocketFrameDecoder(maxFrameSize: messageBytes)),
                 WebSocketHandler(
                     session: session, messageBytes: messageBytes, limits: limits, sockets: sockets,
-                    metrics: metrics),
+                    metrics: metrics, address: address),
             ])
             metrics.upgraded(.switchingProtocols)
             return .webSocket
         }
+    }
+
+    /// Who asks for a socket; nil when the connection has no address any more.
+    private func client(_ channel: any Channel, _ head: HTTPRequestHead) -> NetworkAddress? {
+        NetworkAddress(channel.remoteAddress).map {
+            addresses.proxies.client(peer: $0, forwarded: head.headers["X-Forwarded-For"])
+        }
+    }
+
+    /// Counts the socket of its address until the connection ends.
+    private func count(
+        _ channel: any Channel, _ head: HTTPRequestHead
+    ) throws(HTTPRefusal) {
+        guard let address = client(channel, head) else { return }
+        if let wait = addresses.open(address, at: .now) {
+            logger.debug(
+                "an address opens too many sockets", metadata: ["client.address": "\(address)"])
+            throw HTTPRefusal(tooManySockets: wait)
+        }
+        channel.closeFuture.whenComplete { [addresses] _ in addresses.close(address) }
     }
 
     /// Answers here: NIO forgets a request that asked for an upgrade and does not get it.

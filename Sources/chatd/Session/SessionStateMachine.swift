@@ -31,7 +31,7 @@ struct SessionStateMachine: Sendable {
 
     /// Why the server closes the socket.
     enum Ending: Equatable {
-        case silent, tooSlow, tooManyErrors, tooManyFrames, stopped, draining
+        case silent, tooSlow, tooManyErrors, tooManyFrames, stopped, draining, kicked
     }
 
     private(set) var phase = Phase.opening
@@ -181,6 +181,7 @@ extension SessionStateMachine.Ending {
         case .tooManyErrors, .tooManyFrames: .tooMany
         case .stopped: .stopped
         case .draining: .draining
+        case .kicked: .forbidden
         }
     }
 
@@ -193,6 +194,7 @@ extension SessionStateMachine.Ending {
         case .tooManyFrames: "too many frames"
         case .stopped: "server stopped"
         case .draining: "draining"
+        case .kicked: "removed by an operator"
         }
     }
 }

@@ -30,7 +30,9 @@ import Testing
 
         #expect(Set(delays).count == delays.count)
         // Whatever part of the time is looked at, as many come back in it as in any other.
-        let tenths = Dictionary(grouping: delays) { Int(($0 - .milliseconds(200)) / .milliseconds(480)) }
+        let tenths = Dictionary(grouping: delays) {
+            Int(($0 - .milliseconds(200)) / .milliseconds(480))
+        }
         #expect(tenths.values.allSatisfy { (1_900...2_100).contains($0.count) })
     }
 
