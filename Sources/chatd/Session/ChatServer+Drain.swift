@@ -4,8 +4,9 @@ extension ChatServer {
     /// Lets all clients go: each gets a `bye` of its own, and its socket is closed. New sockets are
     /// not taken any more; messages that arrive on open ones are stored and acknowledged as ever.
     ///
-    /// Sockets are closed in slices, and the next slice waits until every event loop has done with
-    /// the last one: closing thousands holds up no loop. Who goes by himself is not closed again.
+    /// Sockets are closed in slices. The next one waits until every event loop has done with the last
+    /// one, and a moment longer, since the clients' answers make as much work again: closing
+    /// thousands holds up no loop. Who goes by himself is not closed again.
     ///
     /// - Parameters:
     ///   - time: until the last client is back elsewhere; zero closes all at once, as stopped.
@@ -25,10 +26,11 @@ extension ChatServer {
             sockets: members.count, time: time,
             reconnect: limits.reconnectMin...limits.reconnectMax)
         let start = ContinuousClock.now
+        var earliest = start
         var next = 0
         do {
             while next < members.count {
-                if time > .zero { try await sleep(start + plan.closing(next)) }
+                try await sleep(max(start + plan.closing(next), earliest))
                 let slice = next..<min(next + limits.session.farewells, members.count)
                 for index in slice {
                     let owner = members[index].owner
@@ -39,6 +41,7 @@ extension ChatServer {
                     }
                 }
                 try await settle(members[slice])
+                earliest = .now + limits.session.farewellPause
                 next = slice.upperBound
             }
         } catch {
