@@ -7,26 +7,8 @@ import signal
 import aiohttp
 import pytest
 
-from chat_client import ChatClient, Socket, eventually, socket_url
-
-PEOPLE = 10
-MESSAGES_EACH = 60
-
-
-@pytest.fixture
-def start(cluster):
-    """`start("name", CHATD_DRAIN_TIME="3")` starts a server that the test may stop."""
-    servers = []
-
-    def start(name, **settings):
-        servers.append(cluster.chatd(name, **settings))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        if server.process.poll() is None:
-            server.kill()
-        cluster.servers.remove(server)
+from chat_client import Socket, eventually, socket_url
+from traffic import write_while
 
 
 async def test_a_draining_server_takes_nobody_new_and_serves_who_is_there(
@@ -102,49 +84,3 @@ async def test_a_rolling_restart_loses_nothing(cluster, room, start):
             await asyncio.to_thread(server.start)
 
     await write_while(cluster, room, urls, roll)
-
-
-async def write_while(cluster, room, urls, disturb):
-    """People write to a room through `urls` while `disturb` runs; the ledger must hold, and all
-    must end with the same list."""
-    ledger, sent = {}, set()
-    clients = [
-        ChatClient(urls[number % len(urls):] + urls[:number % len(urls)], room, f"user-{number}",
-                   ledger, number).start()
-        for number in range(PEOPLE)
-    ]
-    is_over = asyncio.Event()
-
-    async def write(client):
-        number = 0
-        while number < MESSAGES_EACH or not is_over.is_set():
-            sent.add(await client.send(f"{client.user} {number}"))
-            number += 1
-            await asyncio.sleep(0.1)
-
-    try:
-        await eventually(lambda: all(one.connections for one in clients), 30, "all are in")
-        writers = [asyncio.create_task(write(client)) for client in clients]
-        await eventually(lambda: len(ledger) > PEOPLE * 2, 30, "traffic flows")
-        try:
-            await disturb()
-        finally:
-            is_over.set()
-        await asyncio.gather(*writers)
-        await eventually(lambda: len(ledger) == len(sent), 60, "everything is acknowledged")
-        total = len(sent)
-        await eventually(
-            lambda: all(client.up_to == total for client in clients), 60,
-            "everybody has everything")
-    finally:
-        for client in clients:
-            await client.stop()
-
-    assert set(ledger) == sent
-    cluster.assert_stored_once(room, ledger)
-    assert sorted(ledger.values()) == list(range(1, total + 1))
-    assert all(client.ids == clients[0].ids for client in clients)
-    assert all(
-        bye["code"] == 4001 for client in clients for bye in client.byes)
-    assert any(client.byes for client in clients)
-    return clients

@@ -7,7 +7,6 @@ import pytest
 
 from chat_client import Socket
 from cluster import BUILD, free_ports
-from test_drain import start  # noqa: F401
 
 
 def check(*words, **settings):
@@ -62,7 +61,7 @@ def test_a_check_says_what_a_server_would_refuse(settings, code, word):
 
 
 @pytest.fixture
-def observed(start):  # noqa: F811
+def observed(start):
     port = free_ports(1)
     server = start(
         "chatd-observed", CHATD_ADMIN_BIND=f"127.0.0.1:{port}", CHATD_DRAIN_TIME="0",

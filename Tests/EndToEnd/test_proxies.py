@@ -12,7 +12,7 @@ import pytest
 
 from chat_client import Socket, socket_url
 from cluster import ROOT, free_ports, is_free, wait_until
-from test_drain import start, write_while  # noqa: F401
+from traffic import write_while
 
 
 class Proxy:
@@ -64,7 +64,7 @@ class Proxy:
 
 
 @pytest.fixture(params=["haproxy", "nginx"])
-def proxy(request, start):  # noqa: F811
+def proxy(request, start):
     servers = [
         start(f"chatd-behind-{name}", CHATD_TRUSTED_PROXIES="127.0.0.1", CHATD_DRAIN_TIME="3")
         for name in ("a", "b")
@@ -109,7 +109,7 @@ async def test_a_rolling_restart_behind_a_proxy_loses_nothing(cluster, room, pro
     ("", "203.0.113.7", False),
 ])
 async def test_sockets_are_counted_by_the_address_that_a_trusted_proxy_names(
-    room, start, http, trusted, forwarded, is_refused  # noqa: F811
+    room, start, http, trusted, forwarded, is_refused
 ):
     server = start(
         "chatd-counting", CHATD_TRUSTED_PROXIES=trusted, CHATD_ADDRESS_SOCKETS="3",
@@ -140,7 +140,7 @@ async def test_sockets_are_counted_by_the_address_that_a_trusted_proxy_names(
                 assert error.status == 429
 
 
-async def test_sockets_of_one_address_are_opened_at_a_bounded_rate(room, start, http):  # noqa: F811
+async def test_sockets_of_one_address_are_opened_at_a_bounded_rate(room, start, http):
     server = start(
         "chatd-slowing", CHATD_TRUSTED_PROXIES="127.0.0.1", CHATD_ADDRESS_RATE="1",
         CHATD_DRAIN_TIME="0")
