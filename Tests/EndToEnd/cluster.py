@@ -221,6 +221,7 @@ class ChatServer:
             "CHATD_TOPOLOGY_FILE": str(cluster.folder / f"{name}.topology"),
             "CHATD_SPOOL_DIR": str(cluster.folder / f"{name}.spool"),
             "CHATD_AUTH": "open",
+            "CHATD_DRAIN_TIME": "1",
         } | (settings or {})
 
     @property

@@ -1,12 +1,13 @@
 """What operators see and do: settings before a start, and rooms, sockets and queues inside."""
 
 import json
+import socket
 import subprocess
 
 import pytest
 
 from chat_client import Socket
-from cluster import BUILD, free_ports
+from cluster import BUILD, ChatServer, free_ports
 
 
 def check(*words, **settings):
@@ -124,6 +125,19 @@ async def test_operators_throw_out_a_user_or_a_socket(observed, room, http):
     for path in ("/kick", f"/kick?room={room}", "/kick?socket=x"):
         await ask(http, observed, path, "POST", status=400)
     await other_bo.close()
+
+
+def test_an_admin_port_that_is_taken_is_named(cluster):
+    with socket.socket() as first:
+        first.bind(("127.0.0.1", 0))
+        first.listen()
+        address = "127.0.0.1:{}".format(first.getsockname()[1])
+        server = ChatServer(cluster, "chatd-unseen", {"CHATD_ADMIN_BIND": address})
+
+        code, output = server.run_to_end()
+
+    assert code == 1
+    assert "admin" in output and address in output
 
 
 async def test_pages_do_not_reach_the_admin_listener(observed, http):
