@@ -1,8 +1,10 @@
 """Behind HAProxy and nginx, with the configurations of docs/; and whom servers believe."""
 
 import asyncio
+import contextlib
 import json
 import shutil
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -156,8 +158,52 @@ async def test_sockets_of_one_address_are_opened_at_a_bounded_rate(room, start, 
             error = json.loads(await answer.text())
             assert error["code"] == "rateLimited" and error["retryAfter"] > 0
 
-    socket = await http.ws_connect(socket_url(server.url, room, "ada"), headers=headers)
+    first = await http.ws_connect(socket_url(server.url, room, "ada"), headers=headers)
 
     # 64 bits of IPv6 are one customer's.
     await refuse("2001:db8::2")
-    await socket.close()
+    await first.close()
+
+
+def own_address():
+    """An address of this machine that is not loopback; None when it has none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # Nothing is sent.
+        except OSError:
+            return None
+        address = probe.getsockname()[0]
+        return None if address.startswith("127.") else address
+
+
+@pytest.mark.skipif(own_address() is None, reason="this machine has only loopback")
+async def test_connections_without_a_proxy_are_bounded_and_others_are_served(room, start):
+    address = own_address()
+    server = start(
+        "chatd-bounded", host="0.0.0.0", CHATD_ALLOW_OPEN="1",
+        CHATD_ADDRESS_SOCKETS="2", CHATD_DRAIN_TIME="0")
+
+    with contextlib.ExitStack() as stack:
+        allowed = [
+            stack.enter_context(socket.create_connection((address, server.port), timeout=10))
+            for _ in range(4)]
+        refused = stack.enter_context(socket.create_connection((address, server.port), timeout=10))
+        try:
+            assert await asyncio.to_thread(refused.recv, 1) == b""
+        except ConnectionResetError:
+            pass
+        for one in allowed:
+            one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await asyncio.to_thread(one.recv, 4096)).startswith(b"HTTP/1.1 200")
+        async with await Socket.join(server.url, room, "ada") as ada:
+            assert (await ada.say("by loopback"))["level"] == "stored"
+
+    def is_served_again():
+        with socket.create_connection((address, server.port), timeout=10) as one:
+            try:
+                one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                return one.recv(4096).startswith(b"HTTP/1.1 200")
+            except ConnectionError:
+                return False
+
+    await asyncio.to_thread(wait_until, is_served_again, 20, "who closed may come again")

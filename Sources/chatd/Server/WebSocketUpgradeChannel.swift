@@ -35,7 +35,18 @@ struct WebSocketUpgradeChannel: HTTPChannelHandler {
     var certificates: TLSCertificates?
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
-        channel.eventLoop.makeCompletedFuture {
+        if let peer = NetworkAddress(channel.remoteAddress) {
+            let addresses = upgrader.addresses
+            guard addresses.connect(peer, at: .now) else {
+                // A set-up that fails would end the listener: the connection is closed when served.
+                let refused: EventLoopFuture<Outcome> = channel.eventLoop.makeFailedFuture(
+                    ChannelError.ioOnClosedChannel)
+                return channel.eventLoop.makeSucceededFuture(
+                    Value(channel: channel, outcome: refused))
+            }
+            channel.closeFuture.whenComplete { _ in addresses.disconnect(peer) }
+        }
+        return channel.eventLoop.makeCompletedFuture {
             Value(channel: channel, outcome: try addHandlers(to: channel, logger: logger))
         }
     }

@@ -106,6 +106,21 @@ import Testing
         #expect(answers == [nil, .seconds(10), nil, nil, nil])
     }
 
+    @Test func `an address has so many connections, a proxy any number`() throws {
+        let proxies = TrustedProxies(ranges: [try #require(AddressRange("10.0.0.0/8"))])
+        let book = AddressBook(proxies: proxies, limits: AddressLimits(sockets: 1))
+        let now = ContinuousClock.now
+        let address = try #require(NetworkAddress("203.0.113.7"))
+        let proxy = try #require(NetworkAddress("10.0.0.1"))
+
+        #expect([1, 2, 3].map { _ in book.connect(address, at: now) } == [true, true, false])
+        #expect([1, 2, 3].map { _ in book.connect(proxy, at: now) } == [true, true, true])
+        book.disconnect(address)
+        #expect(book.connect(address, at: now))
+        #expect(book.open(address, at: now) == nil, "a socket is counted beside its connection")
+        for _ in 1...3 { book.disconnect(proxy) }
+    }
+
     @Test func `addresses without sockets are forgotten`() throws {
         let book = AddressBook(
             limits: AddressLimits(sockets: 1, socketsPerSecond: 1, remembered: 10))
