@@ -17,7 +17,7 @@ struct Chatd: AsyncParsableCommand {
             Example:
               chatd --catalog 'host=127.0.0.1 port=54320 dbname=catalog user=chatd'
             """,
-        subcommands: [SpoolCommand.self])
+        subcommands: [ConfigCommand.self, SpoolCommand.self])
 
     @Option(
         help: ArgumentHelp(
@@ -139,6 +139,17 @@ struct Chatd: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             """
+            How long a server that is told to stop takes to let its clients go one by one; 0: at \
+            once. (CHATD_DRAIN_TIME, "drainTime"; default: 10)
+            """, valueName: "seconds"))
+    var drainTime: String?
+
+    @OptionGroup(title: "Network options")
+    var network: NetworkOptions
+
+    @Option(
+        help: ArgumentHelp(
+            """
             What goes to the log on standard error, from 'trace' to 'critical'. \
             (CHATD_LOG_LEVEL, "logLevel"; default: info)
             """, valueName: "level"))
@@ -187,6 +198,8 @@ struct Chatd: AsyncParsableCommand {
         flags[.topologyFile] = topologyFile
         flags[.spoolDir] = spoolDir
         flags[.receiptKeys] = receiptKeys
+        flags[.drainTime] = drainTime
+        network.add(to: &flags)
         flags[.logLevel] = logLevel
         return SettingSources(
             flags: flags, environment: ProcessInfo.processInfo.environment,
@@ -195,7 +208,7 @@ struct Chatd: AsyncParsableCommand {
             })
     }
 
-    private static func hostName() -> String {
+    static func hostName() -> String {
         var bytes = [CChar](repeating: 0, count: 256)
         guard gethostname(&bytes, bytes.count - 1) == 0 else { return "localhost" }
         let name = bytes.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }

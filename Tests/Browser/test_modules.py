@@ -202,3 +202,31 @@ async def test_delays_keep_to_their_bounds_and_differ(run):
     ):
         assert lower <= least and most <= upper
         assert different > 450
+
+
+async def test_a_client_that_is_let_go_comes_back_when_it_was_told_to(run):
+    state, delays = await run("client.js", """
+        class Socket {
+            static last;
+            constructor() { Socket.last = this; }
+            send() {}
+            close() {}
+        }
+        globalThis.WebSocket = Socket;
+        const delays = [];
+        const later = globalThis.setTimeout;
+        globalThis.setTimeout = (handler, delay) => { delays.push(delay); return later(() => {}); };
+        const client = new it.ChatClient({ room: "a", user: "ada" });
+        client.connect();
+        Socket.last.onopen();
+        const say = (frame) => Socket.last.onmessage({ data: JSON.stringify(frame) });
+        say({ type: "hello", protocol: 1, head: 0, warm: true });
+        say({ type: "bye", code: 4001, reason: "draining", reconnectAfter: 3217 });
+        delays.length = 0;
+        Socket.last.onclose({ code: 4001, reason: "draining" });
+        globalThis.setTimeout = later;
+        return [client.state, delays];
+        """)
+
+    assert (state["name"], state["code"]) == ("offline", 4001)
+    assert delays == [3217]

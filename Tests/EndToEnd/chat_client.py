@@ -183,6 +183,8 @@ class ChatClient:
         #: `{id: seq}` of all that was ever acknowledged; may be shared by clients.
         self.ledger = ledger if ledger is not None else {}
         self.connections = 0
+        #: The `bye` frames that came, in order.
+        self.byes = []
         self._random = random.Random(seed)
         self._socket = None
         self._is_asking = False
@@ -230,6 +232,7 @@ class ChatClient:
         attempt = 0
         while True:
             server = self.servers[attempt % len(self.servers)]
+            said_goodbye = len(self.byes)
             try:
                 async with connect(
                     socket_url(server, self.room, self.user), subprotocols=["chat.v1"],
@@ -242,7 +245,10 @@ class ChatClient:
                 self._socket = None
                 self._is_asking = False
             attempt += 1
-            await asyncio.sleep(self._random.uniform(0.05, 0.3))
+            delay = self._random.uniform(0.05, 0.3)
+            if len(self.byes) > said_goodbye:
+                delay = self.byes[-1]["reconnectAfter"] / 1000
+            await asyncio.sleep(delay)
 
     async def _converse(self, socket):
         heartbeats = None
@@ -314,6 +320,8 @@ class ChatClient:
                 self._acknowledged(frame)
             case "error":
                 await self._refused(frame)
+            case "bye":
+                self.byes.append(frame)
 
     def _lose(self, first):
         """The shard has lost this one, and all that came after it."""

@@ -87,9 +87,9 @@ class Cluster:
         self.dev("down")
         shutil.rmtree(self.folder)
 
-    def chatd(self, name, **settings):
-        """A new chatd of this cluster that is ready."""
-        server = ChatServer(self, name, settings)
+    def chatd(self, name, host=None, **settings):
+        """A new chatd of this cluster that is ready; it listens on loopback unless told where."""
+        server = ChatServer(self, name, settings, host)
         self.servers.append(server)
         return server.start()
 
@@ -207,7 +207,7 @@ class Cluster:
 class ChatServer:
     """One chatd process."""
 
-    def __init__(self, cluster, name, settings=None):
+    def __init__(self, cluster, name, settings=None, host=None):
         self.cluster = cluster
         self.name = name
         self.port = free_ports(1)
@@ -221,7 +221,10 @@ class ChatServer:
             "CHATD_TOPOLOGY_FILE": str(cluster.folder / f"{name}.topology"),
             "CHATD_SPOOL_DIR": str(cluster.folder / f"{name}.spool"),
             "CHATD_AUTH": "open",
+            "CHATD_DRAIN_TIME": "1",
         } | (settings or {})
+        if host is not None:
+            self.environment["CHATD_BIND"] = f"{host}:{self.port}"
 
     @property
     def url(self):

@@ -35,6 +35,22 @@ def shard_fleet():
 
 
 @pytest.fixture
+def start(cluster):
+    """`start("name", CHATD_DRAIN_TIME="3")` starts a server that the test may stop."""
+    servers = []
+
+    def start(name, **settings):
+        servers.append(cluster.chatd(name, **settings))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.kill()
+        cluster.servers.remove(server)
+
+
+@pytest.fixture
 def room(cluster):
     return cluster.new_room()
 

@@ -69,9 +69,9 @@ async def test_a_stopped_server_says_goodbye(cluster, room, own_servers):
     await asyncio.to_thread(own_servers[0].stop)
 
     bye = await ada.expect("bye")
-    assert bye["code"] == 1001
+    assert (bye["code"], bye["reason"]) == (4001, "draining")
     assert 200 <= bye["reconnectAfter"] <= 5000
-    assert await ada.expect_close() == 1001
+    assert await ada.expect_close() == 4001
     assert own_servers[0].process.returncode == 0
     cluster.assert_stored_once(room, {ack["id"]: 1})
 

@@ -6,6 +6,8 @@ import Synchronization
 final class PrometheusGauge: MeterHandler, RecorderHandler {
     private let value = Atomic<Double>(0)
 
+    var number: Double { value.load(ordering: .relaxed) }
+
     /// The value as `/metrics` writes it.
     var text: String { PrometheusText.number(value.load(ordering: .relaxed)) }
 

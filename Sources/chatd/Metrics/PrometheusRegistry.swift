@@ -67,6 +67,20 @@ final class PrometheusRegistry: MetricsFactory {
         state.withLock { $0.families.values.sorted { $0.name < $1.name } }
     }
 
+    /// The values of a gauge or a reading, each under its first label's value; empty for none.
+    func values(of name: String) -> [(label: String, value: Double)] {
+        let series = state.withLock { $0.families[name]?.series ?? [:] }
+        return series.sorted { $0.key < $1.key }.compactMap { labels, series in
+            let parts = labels.split(separator: "\"", omittingEmptySubsequences: false)
+            let label = parts.count > 1 ? String(parts[1]) : "all"
+            switch series {
+            case .gauge(let gauge): return (label, gauge.number)
+            case .reading(let read): return read().map { (label, $0) }
+            case .counter, .histogram: return nil
+            }
+        }
+    }
+
     /// Adds a value that is asked for whenever the metrics are read. The first of a name and
     /// dimensions stays.
     ///

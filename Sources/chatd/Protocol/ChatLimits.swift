@@ -54,6 +54,10 @@ struct SessionLimits: Sendable {
     var refusedFrames = 1_200
     /// The minute of the two budgets above.
     var budgetPeriod: Duration = .seconds(60)
+    /// Sockets that are closed in one go when all have to be: some milliseconds of an event loop.
+    var farewells = 64
+    /// What is left between two such goes, for the answers of those clients and for all others.
+    var farewellPause: Duration = .milliseconds(10)
     /// How long a client that was closed with 4429 is asked to stay away.
     var penance: Duration = .seconds(10)
     /// A socket without a heartbeat for this long is closed: four of the longest beats.

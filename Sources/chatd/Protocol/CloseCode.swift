@@ -12,13 +12,15 @@ enum CloseCode: UInt16, Sendable, CaseIterable {
     case badText = 1007
     /// A frame above the limit.
     case tooBig = 1009
+    /// The server drains. Come back after the time that its `bye` names, to another one.
+    case draining = 4001
     /// More bytes were waiting than the socket may keep. Come back.
     case tooSlow = 4002
     /// No heartbeat for 30 s. Come back.
     case silent = 4003
     /// It is not known who the client is, or not any more.
     case unauthorized = 4401
-    /// No right to read the room.
+    /// No right to read the room, or sent out by an operator. Do not come back.
     case forbidden = 4403
     /// Too many errors or messages. Come back after a while.
     case tooMany = 4429

@@ -1,4 +1,5 @@
 import NIOCore
+import Postgres
 import Synchronization
 
 /// One socket in one room of this server.
@@ -16,6 +17,9 @@ protocol MemberOwner: AnyObject, Sendable {
 
     /// The server stops.
     func stop()
+
+    /// The server lets go of its sockets, and this one's turn has come.
+    func dismiss(_ ending: SessionStateMachine.Ending, reconnectAfter: Duration)
 }
 
 /// A socket in a room.
@@ -27,13 +31,18 @@ final class Member: Sendable {
     let user: String
     let socket: any SessionSocket
     let owner: any MemberOwner
+    let since: Timestamp
 
     /// The last message that was not written because the socket was too slow; 0 when none was.
     private let skipped = Atomic<UInt64>(0)
     /// Whether a `presence` frame was not written.
     private let lacksPresence = Atomic<Bool>(false)
 
-    init(id: MemberID, user: String, socket: any SessionSocket, owner: any MemberOwner) {
+    init(
+        id: MemberID, user: String, socket: any SessionSocket, owner: any MemberOwner,
+        since: Timestamp
+    ) {
+        self.since = since
         self.id = id
         self.user = user
         self.socket = socket

@@ -124,8 +124,19 @@ final class Room: Sendable {
     }
 
     func stopMembers() {
-        let members = contents.withLock { Array($0.members.values) }
-        for member in members { member.owner.stop() }
+        for member in allMembers { member.owner.stop() }
+    }
+
+    /// All sockets, those that wait to be welcomed included.
+    var allMembers: [Member] { contents.withLock { Array($0.members.values) } }
+
+    var summary: RoomSummary {
+        contents.withLock { contents in
+            let window = contents.state.window
+            return RoomSummary(
+                room: id, sockets: contents.members.count, head: window.head,
+                windowMessages: window.entries.count, windowBytes: window.bytes)
+        }
     }
 
     /// For how long nobody has been here; nil while somebody is.

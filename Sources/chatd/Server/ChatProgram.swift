@@ -33,6 +33,10 @@ struct ChatProgram: Sendable {
             OpenFiles.raiseLimit(to: transport.connections + transport.reservedDescriptors)
                 - transport.reservedDescriptors)
         let keyFile = try await openKeyFile()
+        let certificates = try configuration.tls.map { files throws(ProgramError) in
+            try TLSCertificates(
+                files: files, interval: transport.certificateInterval, logger: logger)
+        }
         let registry = PrometheusRegistry(logger: logger)
         MetricsSystem.bootstrap(registry)
         let spool = try await openSpool(registry)
@@ -48,7 +52,10 @@ struct ChatProgram: Sendable {
         let door = ChatTransport(
             ChatTransport.Contents(
                 chat: chat, store: store, pubSub: pubSub, origins: configuration.origins,
-                limits: limits, transport: transport, registry: registry),
+                limits: limits, transport: transport,
+                addresses: AddressBook(
+                    proxies: configuration.proxies, limits: configuration.addresses),
+                certificates: certificates, registry: registry),
             bind: configuration.bind, connections: max(1, connections), logger: logger
         ) { port in self.sayReady(port: port) }
         // Ended from the last to the first: each lets go of what the ones before it still need.
@@ -63,6 +70,12 @@ struct ChatProgram: Sendable {
             ]
         }
         if let keyFile { services.insert(keyFile, at: 0) }
+        if let bind = configuration.admin {
+            let responder = AdminResponder(chat: chat, registry: registry)
+            services.insert(
+                AdminListener(bind: bind, responder: responder, logger: logger), at: 0)
+        }
+        if let certificates { services.insert(certificates, at: 0) }
         var group = ServiceGroupConfiguration(
             services: services.map { service in
                 ServiceGroupConfiguration.ServiceConfiguration(
@@ -178,7 +191,8 @@ struct ChatProgram: Sendable {
     private func sayReady(port: Int) {
         var address = configuration.bind
         address.port = port
-        print("chatd \(configuration.serverName) listening on http://\(address)")
+        let scheme = configuration.tls == nil ? "http" : "https"
+        print("chatd \(configuration.serverName) listening on \(scheme)://\(address)")
         fflush(nil)
     }
 
@@ -217,9 +231,15 @@ struct ChatProgram: Sendable {
                 guard !isStopping.isRaised else { _exit(128 + signal.rawValue) }
                 isStopping.raise()
                 logger.info("stopping", metadata: ["signal": "\(signal)"])
-                // Sockets close while the requests that are on their way end.
-                chat.stop()
-                await group.triggerGracefulShutdown()
+                tasks.addTask {
+                    chat.takeNoMore()
+                    logger.info(
+                        "draining", metadata: ["time": "\(configuration.drainTime)"])
+                    // Requests are answered meanwhile: load balancers ask whether we are ready.
+                    await chat.drain(over: configuration.drainTime)
+                    chat.stop()
+                    await group.triggerGracefulShutdown()
+                }
                 tasks.addTask { await endAtDeadline() }
             }
             tasks.cancelAll()
@@ -228,7 +248,7 @@ struct ChatProgram: Sendable {
 
     private func endAtDeadline() async {
         do {
-            try await Task.sleep(for: transport.stopDeadline)
+            try await Task.sleep(for: configuration.drainTime + transport.stopDeadline)
         } catch {
             return  // Everything ended in time.
         }

@@ -24,7 +24,8 @@ struct ChatResponder: Sendable {
         var response = await observed(request)
         response.headers.append(contentsOf: Self.commonHeaders)
         response.headers[.date] = HTTPDate.text(of: .now)
-        if request.headers[.connection]?.lowercased() == "close" {
+        // Who keeps a connection to a server that is about to stop would lose a request with it.
+        if chat.isDraining || request.headers[.connection]?.lowercased() == "close" {
             response.headers[.connection] = "close"
         }
         // Without its body the answer keeps the body's length.

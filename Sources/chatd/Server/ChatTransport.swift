@@ -19,6 +19,9 @@ struct ChatTransport: Sendable {
         var limits = ChatLimits()
         var transport = TransportLimits()
         var files = WebFiles()
+        var addresses = AddressBook()
+        /// Nil: plain HTTP.
+        var certificates: TLSCertificates?
         /// What `/metrics` tells.
         var registry: PrometheusRegistry
     }
@@ -37,7 +40,8 @@ struct ChatTransport: Sendable {
         let responder = ChatResponder(
             chat: contents.chat,
             readiness: Readiness(
-                store: contents.store, pubSub: contents.pubSub, limits: contents.transport),
+                store: contents.store, pubSub: contents.pubSub, limits: contents.transport,
+                isDraining: { [chat = contents.chat] in chat.isDraining }),
             origins: contents.origins, limits: contents.limits,
             rates: PostingRates(
                 perSecond: contents.limits.messagesPerSecond,
@@ -47,11 +51,13 @@ struct ChatTransport: Sendable {
         let upgrader = WebSocketUpgrader(
             origins: contents.origins, messageBytes: contents.limits.frameBytes,
             limits: contents.transport, sockets: sockets, metrics: contents.chat.metrics,
+            addresses: contents.addresses, logger: logger,
+            isDraining: { [chat = contents.chat] in chat.isDraining },
             makeSession: { [chat = contents.chat] in chat.makeSession(room: $0, credentials: $1) })
         let channel = WebSocketUpgradeChannel(
             responder: { request, writer, channel in
                 try await responder.respond(to: request, writer, channel)
-            }, upgrader: upgrader, limits: contents.transport)
+            }, upgrader: upgrader, limits: contents.transport, certificates: contents.certificates)
         // Hummingbird tells at `info` what is told by `onListening`.
         var quiet = logger
         quiet.logLevel = max(logger.logLevel, .notice)

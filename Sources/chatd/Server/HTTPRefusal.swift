@@ -91,6 +91,15 @@ struct HTTPRefusal: Error {
         comeBack(after: retryAfter)
     }
 
+    /// An address that has, or opens, too many sockets.
+    init(tooManySockets retryAfter: Duration) {
+        status = .tooManyRequests
+        body = ServerFrame.error(
+            .rateLimited, "too many sockets of this address", retryAfter: retryAfter,
+            isTemporary: true)
+        comeBack(after: retryAfter)
+    }
+
     /// HTTP counts whole seconds; at least one, or programs would not wait at all.
     private mutating func comeBack(after duration: Duration) {
         let (seconds, attoseconds) = duration.components
@@ -111,6 +120,14 @@ extension HTTPRefusal {
             version: .http1_1, status: HTTPResponseStatus(statusCode: status.code), headers: fields)
         return [.head(head), .body(.byteBuffer(body)), .end(nil)]
     }
+
+    static let draining = {
+        var refusal = HTTPRefusal(
+            .serviceUnavailable, code: "draining",
+            "this server is about to stop; come to another one")
+        refusal.comeBack(after: .seconds(1))
+        return refusal
+    }()
 
     static let notFound = HTTPRefusal(.notFound, code: "notFound", "there is nothing here")
 

@@ -9,6 +9,8 @@ import Synchronization
 actor Readiness {
     struct Report: Equatable {
         var isReady: Bool
+        /// The server is about to stop.
+        var isDraining = false
         /// The catalog, each shard, pub/sub.
         var dependencies: [StoreHealth.Part]
     }
@@ -16,10 +18,16 @@ actor Readiness {
     private let store: any MessageStore
     private let pubSub: any PubSub
     private let limits: TransportLimits
+    private let isDraining: @Sendable () -> Bool
     private var last: (health: StoreHealth, at: ContinuousClock.Instant)?
     private var isAsking = false
 
-    init(store: any MessageStore, pubSub: any PubSub, limits: TransportLimits) {
+    /// - Parameter isDraining: whether the server takes no more sockets.
+    init(
+        store: any MessageStore, pubSub: any PubSub, limits: TransportLimits,
+        isDraining: @escaping @Sendable () -> Bool = { false }
+    ) {
+        self.isDraining = isDraining
         self.store = store
         self.pubSub = pubSub
         self.limits = limits
@@ -34,8 +42,9 @@ actor Readiness {
             reason: isHeard
                 ? "" : "other servers cannot be heard; their messages come from the shards")
         let shards = health.parts.filter { $0.name != "catalog" }
+        let isDraining = isDraining()
         return Report(
-            isReady: shards.contains(where: \.isReachable),
+            isReady: !isDraining && shards.contains(where: \.isReachable), isDraining: isDraining,
             dependencies: health.parts + [pubSub])
     }
 
@@ -50,11 +59,13 @@ actor Readiness {
 }
 
 extension Readiness.Report {
-    /// `{"ready":true,"dependencies":[{"name":"catalog","state":"up","reason":""}]}`
+    /// `{"ready":true,"draining":false,"dependencies":[{"name":"catalog","state":"up","reason":""}]}`
     var encoded: ByteBuffer {
         var json = JSONWriter(capacity: 512)
         json.raw("{\"ready\":")
         json.boolean(isReady)
+        json.raw(",\"draining\":")
+        json.boolean(isDraining)
         json.raw(",\"dependencies\":[")
         for (index, part) in dependencies.enumerated() {
             if index > 0 { json.raw(",") }

@@ -22,6 +22,15 @@ struct ServerConfiguration: Sendable {
     /// Where messages wait whose shard is away; nil when there is no place for them.
     var spool: SpoolPlace?
     var receiptKeys: ReceiptKeySource
+    /// How long stopping takes to let clients go; zero closes all sockets at once.
+    var drainTime: Duration
+    /// Who is believed when he names a client's address.
+    var proxies: TrustedProxies
+    var addresses: AddressLimits
+    /// Nil: plain HTTP.
+    var tls: TLSFiles?
+    /// Nil: nobody can look inside.
+    var admin: HostAndPort?
     var logLevel: Logger.Level
 
     /// - Parameters:
@@ -30,10 +39,6 @@ struct ServerConfiguration: Sendable {
     init(
         _ sources: SettingSources, hostName: String, processID: Int32
     ) throws(ConfigurationError) {
-        for (name, what) in Setting.unknownVariables
-        where sources.environment[name, default: ""] != "" {
-            throw .notAble(place: name, what: what)
-        }
         catalog = try Self.catalog(sources)
         bind = try Self.bind(sources)
         redis = try Self.redis(sources)
@@ -44,6 +49,11 @@ struct ServerConfiguration: Sendable {
         topologyFile = try Self.topologyFile(sources, catalog: catalog)
         spool = try Self.spoolPlace(sources)
         receiptKeys = sources[.receiptKeys].map { .file($0.text) } ?? .catalog(catalog)
+        drainTime = try Self.drainTime(sources)
+        proxies = try Self.proxies(sources)
+        addresses = try Self.addressLimits(sources)
+        tls = try Self.tlsFiles(sources)
+        admin = try Self.admin(sources)
         logLevel = try Self.logLevel(sources)
         authentication = try Authentication(sources)
         let allowsOpen = try Self.allowsOpen(sources)

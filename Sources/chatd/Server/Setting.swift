@@ -14,6 +14,13 @@ enum Setting: String, CaseIterable, Sendable {
     case topologyFile
     case spoolDir
     case receiptKeys
+    case drainTime
+    case trustedProxies
+    case addressSockets
+    case addressRate
+    case tlsCertificate
+    case tlsKey
+    case adminBind
     case logLevel
 
     /// The name in a configuration file.
@@ -35,6 +42,13 @@ enum Setting: String, CaseIterable, Sendable {
         case .topologyFile: "--topology-file"
         case .spoolDir: "--spool-dir"
         case .receiptKeys: "--receipt-keys"
+        case .drainTime: "--drain-time"
+        case .trustedProxies: "--trusted-proxies"
+        case .addressSockets: "--address-sockets"
+        case .addressRate: "--address-rate"
+        case .tlsCertificate: "--tls-cert"
+        case .tlsKey: "--tls-key"
+        case .adminBind: "--admin-bind"
         case .logLevel: "--log-level"
         }
     }
@@ -56,6 +70,13 @@ enum Setting: String, CaseIterable, Sendable {
         case .topologyFile: "CHATD_TOPOLOGY_FILE"
         case .spoolDir: "CHATD_SPOOL_DIR"
         case .receiptKeys: "CHATD_RECEIPT_KEYS"
+        case .drainTime: "CHATD_DRAIN_TIME"
+        case .trustedProxies: "CHATD_TRUSTED_PROXIES"
+        case .addressSockets: "CHATD_ADDRESS_SOCKETS"
+        case .addressRate: "CHATD_ADDRESS_RATE"
+        case .tlsCertificate: "CHATD_TLS_CERT"
+        case .tlsKey: "CHATD_TLS_KEY"
+        case .adminBind: "CHATD_ADMIN_BIND"
         case .logLevel: "CHATD_LOG_LEVEL"
         }
     }
@@ -64,12 +85,6 @@ enum Setting: String, CaseIterable, Sendable {
     /// shown.
     var isSecret: Bool { self == .catalog || self == .redisURL || self == .jwtKeys }
 
-    /// Names that other versions have or will have. Whoever sets one relies on what it does, so it
-    /// is not passed over.
-    static let unknownVariables: [(name: String, what: String)] = [
-        ("CHATD_TLS_CERT", "speak TLS itself"),
-        ("CHATD_TLS_KEY", "speak TLS itself"),
-    ]
 }
 
 /// A setting's value, and where it was found.
@@ -101,18 +116,18 @@ enum ConfigurationError: Error, Equatable {
     case unknownKey(String, path: String)
     /// The file has a value of the wrong kind.
     case badKind(Setting, path: String, allowed: String)
-    /// This version cannot do what was asked for.
-    case notAble(place: String, what: String)
     /// A setting for tokens, where no tokens are checked.
     case needsTokens(GivenValue)
     /// Open authentication where others than this machine's own programs can come in.
     case openToOthers(bind: HostAndPort)
+    /// The admin listener where others than this machine's own programs can come in.
+    case adminToOthers(bind: HostAndPort)
 
     /// 64 for what was written wrong, 2 for what is refused.
     var exitCode: Int32 {
         switch self {
         case .missing, .bad, .unreadableFile, .unknownKey, .badKind: 64
-        case .notAble, .needsTokens, .openToOthers: 2
+        case .needsTokens, .openToOthers, .adminToOthers: 2
         }
     }
 }
@@ -133,8 +148,6 @@ extension ConfigurationError: CustomStringConvertible {
                 + Setting.allCases.map(\.key).joined(separator: ", ")
         case .badKind(let setting, let path, let allowed):
             "\"\(setting.key)\" in \(path) must be \(allowed)"
-        case .notAble(let place, let what):
-            "\(place) is set, but this version of chatd cannot \(what)"
         case .needsTokens(let given):
             "\(given.place) is set, but tokens are checked only with \(Setting.auth.flag) jwt "
                 + "(\(Setting.auth.variable)=jwt)"
@@ -142,6 +155,9 @@ extension ConfigurationError: CustomStringConvertible {
             "with \(Setting.auth.variable)=open anybody can chat under any name, so only loopback "
                 + "addresses are served, not \(bind); use --bind 127.0.0.1:8080, or "
                 + "\(Setting.allowOpen.flag) (\(Setting.allowOpen.variable)=1) if you mean it"
+        case .adminToOthers(let bind):
+            "\(Setting.adminBind.variable) is \(bind), but the admin listener asks nobody who he is: "
+                + "only loopback addresses are served, such as 127.0.0.1:9080"
         }
     }
 }

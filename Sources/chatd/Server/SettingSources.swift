@@ -75,8 +75,13 @@ struct ConfigurationFile: Equatable, Sendable {
         switch (setting, value) {
         case (.allowOpen, .boolean(let isTrue)): return isTrue ? "1" : "0"
         case (.allowOpen, _): throw .badKind(setting, path: path, allowed: "true or false")
-        case (.allowedOrigins, .list(let items)): return items.joined(separator: ",")
-        case (.allowedOrigins, _): throw .badKind(setting, path: path, allowed: "a list of texts")
+        case (.allowedOrigins, .list(let items)), (.trustedProxies, .list(let items)):
+            return items.joined(separator: ",")
+        case (.drainTime, .number(let number)), (.addressSockets, .number(let number)),
+            (.addressRate, .number(let number)):
+            return Int(exactly: number).map { String($0) } ?? String(number)
+        case (.allowedOrigins, _), (.trustedProxies, _):
+            throw .badKind(setting, path: path, allowed: "a list of texts")
         case (_, .text(let text)): return text
         case (_, _): throw .badKind(setting, path: path, allowed: "a text in quotes")
         }
@@ -86,6 +91,7 @@ struct ConfigurationFile: Equatable, Sendable {
 private enum FileValue: Decodable {
     case text(String)
     case boolean(Bool)
+    case number(Double)
     case list([String])
     case other
 
@@ -94,6 +100,7 @@ private enum FileValue: Decodable {
         self =
             Self.decoded(String.self, container).map(Self.text)
             ?? Self.decoded(Bool.self, container).map(Self.boolean)
+            ?? Self.decoded(Double.self, container).map(Self.number)
             ?? Self.decoded([String].self, container).map(Self.list) ?? .other
     }
 

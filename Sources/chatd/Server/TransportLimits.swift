@@ -45,8 +45,10 @@ struct TransportLimits: Sendable {
     var readinessAge: Duration = .seconds(1)
     /// Users whose rate of posting is remembered; more forget those that have not posted for long.
     var postingUsers = 10_000
+    /// How often the files of the certificate are looked at.
+    var certificateInterval: Duration = .seconds(1)
     /// How long stopping waits for requests, messages and sockets before it lets go of them.
     var stopPatience: Duration = .seconds(8)
-    /// After this long the process ends, whatever still runs.
+    /// This long after the drain the process ends, whatever still runs.
     var stopDeadline: Duration = .milliseconds(9_500)
 }

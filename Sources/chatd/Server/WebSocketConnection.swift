@@ -48,12 +48,17 @@ final class WebSocketConnection: SessionSocket {
     private let channel: any Channel
     private let limits: TransportLimits
     private let bytesSent: Counter
+    let address: NetworkAddress?
     private let outbox = Mutex(Outbox())
     private let pending = Atomic<Int>(0)
     /// Nanoseconds; negative before the first pong.
     private let roundTripNanoseconds = Atomic<Int64>(-1)
 
-    init(channel: any Channel, limits: TransportLimits, bytesSent: Counter) {
+    init(
+        channel: any Channel, limits: TransportLimits, bytesSent: Counter,
+        address: NetworkAddress? = nil
+    ) {
+        self.address = address
         self.channel = channel
         self.limits = limits
         self.bytesSent = bytesSent

@@ -9,16 +9,20 @@ final class WebSocketHandler: ChannelInboundHandler {
     private let limits: TransportLimits
     private let sockets: OpenSockets
     private let metrics: ChatMetrics
+    private let address: NetworkAddress?
     private var machine: WebSocketStateMachine
     private var connection: WebSocketConnection?
     private var pings: PingClock
     private var controlFrames: TokenBucket
 
-    /// - Parameter messageBytes: the largest message, fragments together.
+    /// - Parameters:
+    ///   - messageBytes: the largest message, fragments together.
+    ///   - address: of the client, as far as it is known.
     init(
         session: any SocketSession, messageBytes: Int, limits: TransportLimits,
-        sockets: OpenSockets, metrics: ChatMetrics = ChatMetrics()
+        sockets: OpenSockets, metrics: ChatMetrics = ChatMetrics(), address: NetworkAddress? = nil
     ) {
+        self.address = address
         self.session = session
         self.limits = limits
         self.sockets = sockets
@@ -32,7 +36,8 @@ final class WebSocketHandler: ChannelInboundHandler {
         // An upgrade may come too late: then nobody would tell the session of the end.
         guard context.channel.isActive else { return }
         let connection = WebSocketConnection(
-            channel: context.channel, limits: limits, bytesSent: metrics.bytesSent)
+            channel: context.channel, limits: limits, bytesSent: metrics.bytesSent,
+            address: address)
         self.connection = connection
         sockets.opened()
         session.opened(connection)

@@ -31,9 +31,22 @@ struct WebSocketUpgradeChannel: HTTPChannelHandler {
     let responder: Responder
     let upgrader: WebSocketUpgrader
     let limits: TransportLimits
+    /// Nil: plain HTTP.
+    var certificates: TLSCertificates?
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
-        channel.eventLoop.makeCompletedFuture {
+        if let peer = NetworkAddress(channel.remoteAddress) {
+            let addresses = upgrader.addresses
+            guard addresses.connect(peer, at: .now) else {
+                // A set-up that fails would end the listener: the connection is closed when served.
+                let refused: EventLoopFuture<Outcome> = channel.eventLoop.makeFailedFuture(
+                    ChannelError.ioOnClosedChannel)
+                return channel.eventLoop.makeSucceededFuture(
+                    Value(channel: channel, outcome: refused))
+            }
+            channel.closeFuture.whenComplete { _ in addresses.disconnect(peer) }
+        }
+        return channel.eventLoop.makeCompletedFuture {
             try channel.syncOptions?.setOption(.maxMessagesPerRead, value: limits.readsPerTurn)
             return Value(channel: channel, outcome: try addHandlers(to: channel, logger: logger))
         }
@@ -65,25 +78,28 @@ struct WebSocketUpgradeChannel: HTTPChannelHandler {
         let encoder = HTTPResponseEncoder()
         let requestGuard = RequestGuard(limits: limits)
         let idle = limits.idle
+        let isSecure = certificates != nil
         let upgrade = NIOTypedHTTPServerUpgradeHandler(
             httpEncoder: encoder, extraHTTPHandlers: [decoder, requestGuard],
             upgradeConfiguration: NIOTypedHTTPServerUpgradeConfiguration<Outcome>(
                 upgraders: [upgrader],
                 notUpgradingCompletionHandler: { channel in
                     channel.eventLoop.makeCompletedFuture {
-                        try Self.addHTTP(to: channel, idle: idle, logger: logger)
+                        try Self.addHTTP(
+                            to: channel, isSecure: isSecure, idle: idle, logger: logger)
                     }
                 }))
         let pipeline = channel.pipeline.syncOperations
+        if let certificates { try pipeline.addHandler(certificates.makeHandler()) }
         try pipeline.addHandlers([encoder, decoder, requestGuard, upgrade])
         return upgrade.upgradeResultFuture
     }
 
     private static func addHTTP(
-        to channel: any Channel, idle: Duration, logger: Logger
+        to channel: any Channel, isSecure: Bool, idle: Duration, logger: Logger
     ) throws -> Outcome {
         let pipeline = channel.pipeline.syncOperations
-        try pipeline.addHandler(HTTP1ToHTTPServerCodec(secure: false))
+        try pipeline.addHandler(HTTP1ToHTTPServerCodec(secure: isSecure))
         try pipeline.addHandler(HTTPConnectionStateHandler(idleTimeout: idle, logger: logger))
         return .http(
             try NIOAsyncChannel(
@@ -106,6 +122,10 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
     let limits: TransportLimits
     let sockets: OpenSockets
     let metrics: ChatMetrics
+    var addresses = AddressBook()
+    let logger: Logger
+    /// Whether no more sockets are taken.
+    var isDraining: @Sendable () -> Bool = { false }
     /// Makes the session of whoever these credentials prove, in a room; or one that says why not.
     let makeSession: @Sendable (RoomID, Credentials) -> any SocketSession
 
@@ -115,7 +135,9 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
         channel.eventLoop.makeCompletedFuture {
             let request: SocketRequest
             do throws(HTTPRefusal) {
+                guard !isDraining() else { throw .draining }
                 request = try socketRequest(upgradeRequest)
+                try count(channel, upgradeRequest)
             } catch {
                 refuse(channel, error)
                 throw error
@@ -135,16 +157,37 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
     ) -> EventLoopFuture<WebSocketUpgradeChannel.Outcome> {
         channel.eventLoop.makeCompletedFuture {
             let request = try socketRequest(upgradeRequest)
+            let address = client(channel, upgradeRequest)
             let session = makeSession(request.room, request.credentials)
             try channel.pipeline.syncOperations.addHandlers([
                 ByteToMessageHandler(WebSocketFrameSplitter(payloadBytesAtMost: messageBytes)),
                 WebSocketHandler(
                     session: session, messageBytes: messageBytes, limits: limits, sockets: sockets,
-                    metrics: metrics),
+                    metrics: metrics, address: address),
             ])
             metrics.upgraded(.switchingProtocols)
             return .webSocket
         }
+    }
+
+    /// Who asks for a socket; nil when the connection has no address any more.
+    private func client(_ channel: any Channel, _ head: HTTPRequestHead) -> NetworkAddress? {
+        NetworkAddress(channel.remoteAddress).map {
+            addresses.proxies.client(peer: $0, forwarded: head.headers["X-Forwarded-For"])
+        }
+    }
+
+    /// Counts the socket of its address until the connection ends.
+    private func count(
+        _ channel: any Channel, _ head: HTTPRequestHead
+    ) throws(HTTPRefusal) {
+        guard let address = client(channel, head) else { return }
+        if let wait = addresses.open(address, at: .now) {
+            logger.debug(
+                "an address opens too many sockets", metadata: ["client.address": "\(address)"])
+            throw HTTPRefusal(tooManySockets: wait)
+        }
+        channel.closeFuture.whenComplete { [addresses] _ in addresses.close(address) }
     }
 
     /// Answers here: NIO forgets a request that asked for an upgrade and does not get it.

@@ -14,10 +14,11 @@ final class ChatServer: Service {
         case listening, working, timekeeping, patience
     }
 
-    private let environment: RoomEnvironment
-    private let directory: RoomDirectory
+    let environment: RoomEnvironment
+    let directory: RoomDirectory
     private let authenticator: any Authenticator
     private let isStopping = Atomic<Bool>(false)
+    private let isLeaving = Atomic<Bool>(false)
     private let ticks = Atomic<Int>(0)
 
     /// - Parameters:
@@ -81,9 +82,19 @@ final class ChatServer: Service {
         return ChatSession(
             room: room, identity: identity, authenticator: authenticator,
             environment: environment, directory: directory,
-            isStopping: { [weak self] in
-                self?.isStopping.load(ordering: .sequentiallyConsistent) ?? true
+            farewell: { [weak self] in
+                guard let self else { return .stopped }
+                return self.farewell
             })
+    }
+
+    /// Whether the server takes no more sockets.
+    var isDraining: Bool { farewell != nil }
+
+    /// Why the server takes no more sockets; nil as long as it does.
+    private var farewell: SessionStateMachine.Ending? {
+        if isStopping.load(ordering: .sequentiallyConsistent) { return .stopped }
+        return isLeaving.load(ordering: .sequentiallyConsistent) ? .draining : nil
     }
 
     /// A page of a room's history.
@@ -145,6 +156,11 @@ final class ChatServer: Service {
         } onGracefulShutdown: {
             self.stop()
         }
+    }
+
+    /// Takes no more sockets from now on. Those that are open live on; see ``drain(over:)``.
+    func takeNoMore() {
+        isLeaving.store(true, ordering: .sequentiallyConsistent)
     }
 
     /// Takes no more sockets, and closes those that are open. Idempotent.

@@ -25,23 +25,23 @@ final class ChatSession: SocketSession, MemberOwner {
     private let authenticator: any Authenticator
     private let environment: RoomEnvironment
     private let directory: RoomDirectory
-    private let isStopping: @Sendable () -> Bool
+    private let farewell: @Sendable () -> SessionStateMachine.Ending?
     private let state: Mutex<State>
 
     /// - Parameters:
     ///   - identity: of somebody who may read the room.
-    ///   - isStopping: whether the server takes no more sockets.
+    ///   - farewell: why the server takes no more sockets; nil as long as it does.
     init(
         room: RoomID, identity: Identity, authenticator: any Authenticator,
         environment: RoomEnvironment, directory: RoomDirectory,
-        isStopping: @escaping @Sendable () -> Bool
+        farewell: @escaping @Sendable () -> SessionStateMachine.Ending?
     ) {
         roomID = room
         user = identity.user
         self.authenticator = authenticator
         self.environment = environment
         self.directory = directory
-        self.isStopping = isStopping
+        self.farewell = farewell
         state = Mutex(
             State(
                 machine: SessionStateMachine(
@@ -54,12 +54,13 @@ final class ChatSession: SocketSession, MemberOwner {
 
     func opened(_ socket: any SessionSocket) {
         let member = Member(
-            id: environment.nextMember(), user: user, socket: socket, owner: self)
+            id: environment.nextMember(), user: user, socket: socket, owner: self,
+            since: environment.clock.time())
         state.withLock { $0.member = member }
         let room = directory.join(member, to: roomID)
         state.withLock { $0.room = room }
         // Asked after joining: whoever joins later is not among those that stopping tells.
-        if isStopping() { stop() }
+        if let ending = farewell() { end(ending, member) }
     }
 
     func received(_ text: ByteBuffer) {
@@ -119,6 +120,12 @@ final class ChatSession: SocketSession, MemberOwner {
 
     func stop() {
         if let member = state.withLock({ $0.member }) { end(.stopped, member) }
+    }
+
+    func dismiss(_ ending: SessionStateMachine.Ending, reconnectAfter: Duration) {
+        if let member = state.withLock({ $0.member }) {
+            end(ending, member, reconnectAfter: reconnectAfter)
+        }
     }
 
     // MARK: Frames
@@ -284,9 +291,13 @@ final class ChatSession: SocketSession, MemberOwner {
     }
 
     /// Says why, and closes the socket.
-    private func end(_ ending: SessionStateMachine.Ending, _ member: Member) {
+    ///
+    /// - Parameter reconnectAfter: drawn when it is nil.
+    private func end(
+        _ ending: SessionStateMachine.Ending, _ member: Member, reconnectAfter: Duration? = nil
+    ) {
         guard state.withLock({ $0.machine.end() }) else { return }
-        let delay = environment.reconnectDelay()
+        let delay = reconnectAfter ?? environment.reconnectDelay()
         let penance = ending.code == .tooMany ? environment.limits.session.penance : nil
         let bye = ServerFrame.bye(
             ending.code, ending.reason, reconnectAfter: (penance ?? .zero) + delay,

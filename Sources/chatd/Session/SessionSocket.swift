@@ -20,6 +20,11 @@ protocol SessionSocket: AnyObject, Sendable {
     var roundTrip: Duration? { get }
 }
 
+extension SessionSocket {
+    /// Who is at the other end, proxies not counted; nil when it is not known.
+    var clientAddress: String? { (self as? WebSocketConnection)?.address?.description }
+}
+
 /// What a socket tells its session; always called on the socket's event loop, in order.
 protocol SocketSession: AnyObject, Sendable {
     func opened(_ socket: any SessionSocket)

@@ -31,7 +31,7 @@ struct SessionStateMachine: Sendable {
 
     /// Why the server closes the socket.
     enum Ending: Equatable {
-        case silent, tooSlow, tooManyErrors, tooManyFrames, stopped
+        case silent, tooSlow, tooManyErrors, tooManyFrames, stopped, draining, kicked
         /// The identity has to be proven again, and was not.
         case expired
         /// The identity was proven again, and may not read the room any more.
@@ -218,6 +218,8 @@ extension SessionStateMachine.Ending {
         case .stopped: .stopped
         case .expired: .unauthorized
         case .noRight: .forbidden
+        case .draining: .draining
+        case .kicked: .forbidden
         }
     }
 
@@ -231,6 +233,8 @@ extension SessionStateMachine.Ending {
         case .stopped: "server stopped"
         case .expired: "token: expired"
         case .noRight: "no right to read this room"
+        case .draining: "draining"
+        case .kicked: "removed by an operator"
         }
     }
 }

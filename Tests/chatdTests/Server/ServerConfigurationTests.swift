@@ -56,7 +56,9 @@ import Testing
     }
 
     @Test func `an empty variable counts as not set`() throws {
-        let environment = Self.catalog.merging(["CHATD_REDIS_URL": "", "CHATD_TLS_KEY": ""]) { $1 }
+        let environment = Self.catalog.merging(["CHATD_REDIS_URL": "", "CHATD_ADMIN_BIND": ""]) {
+            $1
+        }
 
         #expect(try read(environment: environment).redis == nil)
     }
@@ -71,6 +73,39 @@ import Testing
 
         #expect(configuration.origins.allowed.count == 2)
         #expect(configuration.bind.host == "0.0.0.0")
+    }
+
+    @Test func `what stands between a server and its clients is plain unless named`() throws {
+        let plain = try read()
+        let file = """
+            {"drainTime": 2.5, "trustedProxies": ["10.0.0.1", "fd00::/8"], "addressSockets": 7,
+             "addressRate": "3", "tlsCertificate": "c", "tlsKey": "k", "adminBind": "[::1]:9"}
+            """
+
+        let given = try read(file: file)
+
+        #expect(plain.drainTime == .seconds(10))
+        #expect(plain.proxies == TrustedProxies() && plain.addresses == AddressLimits())
+        #expect(plain.tls == nil && plain.admin == nil)
+        #expect(given.drainTime == .milliseconds(2_500))
+        #expect(given.proxies.ranges.count == 2)
+        #expect((given.addresses.sockets, given.addresses.socketsPerSecond) == (7, 3))
+        #expect(given.tls == TLSFiles(certificate: "c", key: "k"))
+        #expect(given.admin == HostAndPort(host: "::1", port: 9))
+    }
+
+    @Test(arguments: [Setting.tlsCertificate, .tlsKey])
+    func `a certificate without its key, or the other way round, is refused`(given: Setting) {
+        let missing = given == .tlsKey ? Setting.tlsCertificate : .tlsKey
+        let error = failure(flags: [given: "/file"])
+
+        #expect(error?.description.contains(missing.variable) == true)
+        #expect(error?.exitCode == 64)
+    }
+
+    @Test(arguments: ["0.0.0.0:80", "[::]:80", "chat.example:80", "10.0.0.1:9080"])
+    func `the admin listener stays on this machine, forced or not`(bind: String) {
+        #expect(failure(flags: [.adminBind: bind, .allowOpen: "1"])?.exitCode == 2)
     }
 
     @Test(arguments: [
@@ -139,6 +174,9 @@ import Testing
         (Setting.bind, "127.0.0.1:99999"), (.bind, "::1:8080"), (.bind, ":8080"),
         (.allowedOrigins, "a.example"), (.allowedOrigins, "https://a.example/path"),
         (.serverName, "two words"), (.logLevel, "loud"), (.allowOpen, "perhaps"), (.auth, "ldap"),
+        (.drainTime, "soon"), (.drainTime, "-1"), (.drainTime, "601"), (.drainTime, "nan"),
+        (.trustedProxies, "proxy.example"), (.trustedProxies, "10.0.0.1/8"),
+        (.addressSockets, "0"), (.addressRate, "many"), (.adminBind, "127.0.0.1"),
     ])
     func `a bad value names itself and its place`(setting: Setting, text: String) {
         let error = failure(environment: [setting.variable: text])
@@ -185,14 +223,6 @@ import Testing
             throws: ConfigurationError.unreadableFile(
                 path: "/nowhere/chatd.json", reason: "there is no such file")
         ) { try ConfigurationFile.read("/nowhere/chatd.json") }
-    }
-
-    @Test(arguments: ["CHATD_TLS_CERT", "CHATD_TLS_KEY"])
-    func `what this version cannot do is refused, not passed over`(variable: String) {
-        let error = failure(environment: [variable: "/x"])
-
-        #expect(error?.description.contains(variable) == true)
-        #expect(error?.exitCode == 2)
     }
 
     @Test func `tokens need keys, and then any address may be served`() throws {

@@ -254,6 +254,34 @@ import Testing
         }
     }
 
+    @Test func `a server that drains serves who is there until it is their turn`() async throws {
+        try await TestChat.run { chat in
+            let ada = chat.client("ada")
+            let bo = chat.client("bo")
+            try await ada.join()
+            try await bo.join()
+
+            await chat.server.drain(over: .seconds(10)) { _ in
+                // Before anybody's turn has come.
+                guard ada.frames("bye").isEmpty else { return }
+                ada.send(Sent.message(1))
+                _ = try await ada.next("ack")
+                let late = chat.client("late")
+                try await late.open()
+                #expect(try await late.next("bye").number("code") == 4001)
+                try await bo.close(code: 1000)
+            }
+
+            let bye = try await ada.next("bye")
+            try await ada.settle()
+            #expect(bye.number("code") == 4001)
+            #expect(bye.string("reason") == "draining")
+            #expect(ada.socket.closeCode == 4001)
+            #expect(bo.frames("bye").isEmpty, "who went by himself is not told to go")
+            #expect(chat.server.isDraining)
+        }
+    }
+
     @Test func `messages on their way are answered before the server has stopped`() async throws {
         let store = MemoryMessageStore()
         let clock = ManualClock()

@@ -1,0 +1,188 @@
+import HTTPTypes
+import HummingbirdCore
+import NIOCore
+import ShardRouter
+
+/// Shows operators what is inside of a server, and throws people out. It asks nobody who he is, so
+/// it listens on loopback only.
+struct AdminResponder: Sendable {
+    /// Rooms or sockets in one answer when no `limit` is given.
+    private static let entries = 1_000
+    /// Rooms or sockets in one answer at most.
+    private static let entriesAtMost = 100_000
+
+    let chat: ChatServer
+    let registry: PrometheusRegistry
+
+    func response(to request: Request) -> Response {
+        do throws(HTTPRefusal) {
+            return .json(try answer(request))
+        } catch {
+            return Response(error)
+        }
+    }
+
+    private func answer(_ request: Request) throws(HTTPRefusal) -> ByteBuffer {
+        // A web page in a browser of this machine must not reach in here, by whatever name.
+        guard request.headers[.origin] == nil,
+            let host = request.head.authority.flatMap({ HostAndPort($0) }), host.isLoopback
+        else {
+            throw HTTPRefusal(.forbidden, code: "forbidden", "only by a loopback address")
+        }
+        guard let target = RequestTarget(request.head.path ?? "") else { throw .badTarget }
+        switch target.segments {
+        case ["rooms"]:
+            try allow(.get, request)
+            return rooms(atMost: try limit(target))
+        case ["sockets"]:
+            try allow(.get, request)
+            return sockets(target, atMost: try limit(target))
+        case ["queues"]:
+            try allow(.get, request)
+            return queues
+        case ["kick"]:
+            try allow(.post, request)
+            return try kick(target)
+        default:
+            throw .notFound
+        }
+    }
+
+    private func allow(
+        _ method: HTTPRequest.Method, _ request: Request
+    ) throws(HTTPRefusal) {
+        guard request.method == method else { throw .notAllowed([method]) }
+    }
+
+    private func limit(_ target: RequestTarget) throws(HTTPRefusal) -> Int {
+        guard let text = target["limit"] else { return Self.entries }
+        guard let number = Int(text), (1...Self.entriesAtMost).contains(number) else {
+            throw HTTPRefusal(
+                .badRequest, code: "badRequest",
+                "limit: must be a whole number, 1 to \(Self.entriesAtMost)")
+        }
+        return number
+    }
+
+    // MARK: Looking
+
+    /// The rooms with the most sockets first.
+    private func rooms(atMost count: Int) -> ByteBuffer {
+        let rooms = chat.directory.all.map(\.summary).sorted {
+            ($1.sockets, $0.room.text) < ($0.sockets, $1.room.text)
+        }
+        var json = JSONWriter(capacity: 4_096)
+        json.raw("{\"total\":")
+        json.integer(rooms.count)
+        json.raw(",\"rooms\":[")
+        for (index, room) in rooms.prefix(count).enumerated() {
+            if index > 0 { json.raw(",") }
+            json.raw("{\"name\":")
+            json.string(room.room.text)
+            json.raw(",\"sockets\":")
+            json.integer(room.sockets)
+            json.raw(",\"head\":")
+            json.integer(room.head)
+            json.raw(",\"window\":{\"messages\":")
+            json.integer(room.windowMessages)
+            json.raw(",\"bytes\":")
+            json.integer(room.windowBytes)
+            json.raw("}}")
+        }
+        json.raw("]}")
+        return json.buffer
+    }
+
+    /// The sockets with the most waiting bytes first.
+    private func sockets(_ target: RequestTarget, atMost count: Int) -> ByteBuffer {
+        let found = members(room: target["room"], user: target["user"], socket: nil)
+            .map { (room: $0, member: $1, waiting: $1.socket.pendingBytes) }
+            .sorted { ($1.waiting, $0.member.id.number) < ($0.waiting, $1.member.id.number) }
+        var json = JSONWriter(capacity: 4_096)
+        json.raw("{\"total\":")
+        json.integer(found.count)
+        json.raw(",\"sockets\":[")
+        for (index, entry) in found.prefix(count).enumerated() {
+            if index > 0 { json.raw(",") }
+            json.raw("{\"id\":")
+            json.integer(entry.member.id.number)
+            json.raw(",\"user\":")
+            json.string(entry.member.user)
+            json.raw(",\"room\":")
+            json.string(entry.room.text)
+            json.raw(",\"address\":")
+            json.string(entry.member.socket.clientAddress ?? "")
+            json.raw(",\"waitingBytes\":")
+            json.integer(entry.waiting)
+            json.raw(",\"since\":")
+            json.time(entry.member.since)
+            json.raw("}")
+        }
+        json.raw("]}")
+        return json.buffer
+    }
+
+    /// What waits: writes by shard, the spool, pub/sub.
+    private var queues: ByteBuffer {
+        var json = JSONWriter(capacity: 1_024)
+        json.raw("{")
+        for (index, queue) in Self.queueNames.enumerated() {
+            if index > 0 { json.raw(",") }
+            json.string(queue.name)
+            json.raw(":{")
+            for (index, value) in registry.values(of: queue.metric).enumerated() {
+                if index > 0 { json.raw(",") }
+                json.string(value.label)
+                json.raw(":")
+                json.integer(Int64(exactly: value.value.rounded()) ?? 0)
+            }
+            json.raw("}")
+        }
+        json.raw("}")
+        return json.buffer
+    }
+
+    private static let queueNames = [
+        (name: "writeRows", metric: "router_queue_rows"),
+        (name: "writeBytes", metric: "router_queue_bytes"),
+        (name: "spoolRows", metric: "chatd_spool_pending_rows"),
+        (name: "spoolBytes", metric: "chatd_spool_pending_bytes"),
+        (name: "pubsubConnected", metric: "chatd_pubsub_connected"),
+        (name: "pubsubDropped", metric: "chatd_pubsub_dropped_total"),
+    ]
+
+    private func members(
+        room: String?, user: String?, socket: UInt64?
+    ) -> [(room: RoomID, member: Member)] {
+        chat.directory.all.filter { room == nil || $0.id.text == room }.flatMap { found in
+            found.allMembers.filter { member in
+                (user == nil || member.user == user)
+                    && (socket == nil || member.id.number == socket)
+            }.map { (found.id, $0) }
+        }
+    }
+
+    // MARK: Throwing out
+
+    /// Closes the sockets of a user, or one socket. Nobody is kept from coming back.
+    private func kick(_ target: RequestTarget) throws(HTTPRefusal) -> ByteBuffer {
+        let socket = target["socket"].map { UInt64($0) }
+        let isNamed = target["user"] != nil || socket != nil
+        guard isNamed, socket != .some(.none) else {
+            throw HTTPRefusal(
+                .badRequest, code: "badRequest",
+                "name a user or a socket: /kick?user=NAME, with &room=NAME for one room, "
+                    + "or /kick?socket=ID")
+        }
+        let members = members(
+            room: target["room"], user: target["user"], socket: socket ?? nil)
+        for (_, member) in members {
+            member.owner.dismiss(.kicked, reconnectAfter: chat.environment.reconnectDelay())
+        }
+        var json = JSONWriter(capacity: 64)
+        json.raw("{\"kicked\":")
+        json.integer(members.count)
+        json.raw("}")
+        return json.buffer
+    }
+}
