@@ -52,7 +52,7 @@ enum MessageLabel: Int, MetricLabel {
 /// The code that a socket was closed with.
 enum CloseLabel: Int, MetricLabel {
     case done, stopped, brokenFrame, binary, badText, tooBig
-    case unauthorized, forbidden, tooSlow, silent, tooMany
+    case draining, unauthorized, forbidden, tooSlow, silent, tooMany
     /// The connection ended without a close frame.
     case cut
     case other
@@ -75,6 +75,7 @@ enum CloseLabel: Int, MetricLabel {
         case .binary: CloseCode.binary.rawValue
         case .badText: CloseCode.badText.rawValue
         case .tooBig: CloseCode.tooBig.rawValue
+        case .draining: CloseCode.draining.rawValue
         case .unauthorized: CloseCode.unauthorized.rawValue
         case .forbidden: CloseCode.forbidden.rawValue
         case .tooSlow: CloseCode.tooSlow.rawValue

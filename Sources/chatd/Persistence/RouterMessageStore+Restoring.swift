@@ -23,6 +23,12 @@ extension RouterMessageStore {
         }
     }
 
+    /// Data that cannot be stored, or breaks a constraint (classes 22 and 23). Whatever else a server
+    /// refuses is its own fault, and may be mended.
+    private static func isAboutTheMessage(_ error: PostgresError) -> Bool {
+        ["22", "23"].contains(error.sqlState?.prefix(2))
+    }
+
     func restore(
         _ message: Message, seq: Int64?, patience: Duration
     ) async throws(WriteError) -> Receipt {
@@ -38,7 +44,7 @@ extension RouterMessageStore {
                     ])
                 return try RestoredRow(rows[0])
             }
-        } catch let error as PostgresError where error.repeatability == .never {
+        } catch let error as PostgresError where Self.isAboutTheMessage(error) {
             throw .refused(id: message.id, reason: "\(error)", sqlState: error.sqlState)
         } catch TransactionError.unknownOutcome(_, let reason) {
             throw .unknownOutcome(shard: shard, reason: reason)

@@ -148,7 +148,8 @@ extension FrameFields {
         do throws(FrameError) {
             return WantedMessage(
                 message: message, author: try string(from, "from"),
-                receivedAt: try string(receivedAt, "receivedAt").flatMap(Timestamp.init(rfc3339:)),
+                receivedAt: try string(receivedAt, "receivedAt").flatMap(Timestamp.init(rfc3339:))
+                    .flatMap { ClientMessage.times.contains($0) ? $0 : nil },
                 seq: try seq(seq, "seq"), receipt: try string(receipt, "receipt") ?? "")
         } catch {
             var error = error

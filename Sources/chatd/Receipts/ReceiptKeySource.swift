@@ -32,7 +32,11 @@ enum ReceiptKeySource: Sendable {
         do {
             content = try Data(contentsOf: URL(filePath: path))
         } catch let error as CocoaError where error.code == .fileReadNoSuchFile {
-            throw Trouble(description: "there is no file \(path)")
+            // A key in the place of its file must not reach the log.
+            let isKey = path.count == 64 && path.allSatisfy(\.isHexDigit)
+            throw Trouble(
+                description: isKey
+                    ? "this is a key; name a file that holds it" : "there is no file \(path)")
         } catch {
             throw Trouble(description: "\(path) cannot be read")
         }

@@ -32,12 +32,18 @@ final class AddressBook: Sendable {
         var last: ContinuousClock.Instant
     }
 
+    private struct Book {
+        var entries: [NetworkAddress: Entry] = [:]
+        var lastSweep: ContinuousClock.Instant?
+    }
+
     /// After this long a bucket is full again.
     private static let memory: Duration = .seconds(2)
+    private static let sweepInterval: Duration = .seconds(1)
 
     let proxies: TrustedProxies
     private let limits: AddressLimits
-    private let entries = Mutex<[NetworkAddress: Entry]>([:])
+    private let book = Mutex(Book())
 
     init(proxies: TrustedProxies = TrustedProxies(), limits: AddressLimits = AddressLimits()) {
         self.proxies = proxies
@@ -50,11 +56,11 @@ final class AddressBook: Sendable {
     /// - Returns: nil when it may be opened, else how long to stay away; nothing was counted.
     func open(_ address: NetworkAddress, at now: ContinuousClock.Instant) -> Duration? {
         guard !address.isLoopback else { return nil }
-        return entries.withLock { entries in
-            forgetSome(&entries, now)
-            var entry = entry(of: address, entries, now)
+        return book.withLock { book in
+            forgetSome(&book, now)
+            var entry = entry(of: address, book, now)
             entry.last = now
-            defer { entries[address.network] = entry }
+            defer { book.entries[address.network] = entry }
             guard entry.sockets < limits.sockets else { return limits.fullRetryAfter }
             if let wait = entry.bucket.take(at: now) { return wait }
             entry.sockets += 1
@@ -68,23 +74,23 @@ final class AddressBook: Sendable {
     /// - Returns: whether it may stay; nothing was counted when it may not.
     func connect(_ peer: NetworkAddress, at now: ContinuousClock.Instant) -> Bool {
         guard isCounted(peer) else { return true }
-        return entries.withLock { entries in
-            forgetSome(&entries, now)
-            var entry = entry(of: peer, entries, now)
+        return book.withLock { book in
+            forgetSome(&book, now)
+            var entry = entry(of: peer, book, now)
             guard entry.connections < limits.connections else { return false }
             entry.connections += 1
-            entries[peer.network] = entry
+            book.entries[peer.network] = entry
             return true
         }
     }
 
     func disconnect(_ peer: NetworkAddress) {
         guard isCounted(peer) else { return }
-        entries.withLock { entries in
-            guard var entry = entries[peer.network] else { return }
+        book.withLock { book in
+            guard var entry = book.entries[peer.network] else { return }
             precondition(entry.connections > 0, "a connection ends once")
             entry.connections -= 1
-            entries[peer.network] = entry
+            book.entries[peer.network] = entry
         }
     }
 
@@ -93,33 +99,36 @@ final class AddressBook: Sendable {
     }
 
     private func entry(
-        of address: NetworkAddress, _ entries: [NetworkAddress: Entry],
+        of address: NetworkAddress, _ book: Book,
         _ now: ContinuousClock.Instant
     ) -> Entry {
-        entries[address.network]
+        book.entries[address.network]
             ?? Entry(bucket: TokenBucket(perSecond: limits.socketsPerSecond), last: now)
     }
 
     func close(_ address: NetworkAddress) {
         guard !address.isLoopback else { return }
-        entries.withLock { entries in
-            guard var entry = entries[address.network] else { return }
+        book.withLock { book in
+            guard var entry = book.entries[address.network] else { return }
             precondition(entry.sockets > 0, "a socket is closed once")
             entry.sockets -= 1
-            entries[address.network] = entry
+            book.entries[address.network] = entry
         }
     }
 
     /// Addresses that are remembered.
-    var count: Int { entries.withLock { $0.count } }
+    var count: Int { book.withLock { $0.entries.count } }
 
-    private func forgetSome(
-        _ entries: inout [NetworkAddress: Entry], _ now: ContinuousClock.Instant
-    ) {
-        guard entries.count >= limits.remembered else { return }
-        entries = entries.filter { !$0.value.isEmpty || now - $0.value.last < Self.memory }
-        guard entries.count >= limits.remembered * 2 else { return }
+    private func forgetSome(_ book: inout Book, _ now: ContinuousClock.Instant) {
+        guard book.entries.count >= limits.remembered else { return }
+        // All are looked at: not again for each of the many that come back at once.
+        if let last = book.lastSweep, now - last < Self.sweepInterval { return }
+        book.lastSweep = now
+        book.entries = book.entries.filter {
+            !$0.value.isEmpty || now - $0.value.last < Self.memory
+        }
+        guard book.entries.count >= limits.remembered * 2 else { return }
         // Still too many: rather forget how fast they were than refuse everybody.
-        entries = entries.filter { !$0.value.isEmpty }
+        book.entries = book.entries.filter { !$0.value.isEmpty }
     }
 }

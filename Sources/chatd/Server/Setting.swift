@@ -83,7 +83,7 @@ enum Setting: String, CaseIterable, Sendable {
 
     /// Whether the value may hold a secret – for the file of keys by mistake – so that it is never
     /// shown.
-    var isSecret: Bool { self == .catalog || self == .redisURL || self == .jwtKeys }
+    var isSecret: Bool { [.catalog, .redisURL, .jwtKeys, .receiptKeys].contains(self) }
 
 }
 

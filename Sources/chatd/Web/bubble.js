@@ -134,6 +134,7 @@ export class Bubble {
     const { sentAt, receivedAt, skewed } = this.message;
     // A clock that is far off is not worth showing.
     const date = new Date(skewed ? receivedAt : sentAt);
+    if (Number.isNaN(date.valueOf())) return; // No clock shows it.
     this.#parts.time.dateTime = date.toISOString();
     this.#parts.time.textContent = clockTime(date);
     this.#parts.time.title = skewed

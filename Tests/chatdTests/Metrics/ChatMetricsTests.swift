@@ -127,7 +127,8 @@ import Testing
 
     @Test(
         arguments: [
-            (nil, "1006"), (1000, "1000"), (1003, "1003"), (4401, "4401"), (4429, "4429"),
+            (nil, "1006"), (1000, "1000"), (1003, "1003"), (4001, "4001"), (4401, "4401"),
+            (4429, "4429"),
             (1006, "1006"), (3999, "other"), (0, "other"),
         ] as [(UInt16?, String)])
     func `only known codes are labels`(code: UInt16?, label: String) {
