@@ -25,15 +25,14 @@ struct NetworkAddress: Hashable, Sendable {
 
     /// - Parameter text: `192.0.2.7` or `2001:db8::7`, nothing else.
     init?(_ text: some StringProtocol) {
-        var four = in_addr()
+        var four = [UInt8](repeating: 0, count: 4)
         if inet_pton(AF_INET, String(text), &four) == 1 {
-            let prefix = [UInt8](repeating: 0, count: 10) + [0xFF, 0xFF]
-            self.init(bytes: prefix + withUnsafeBytes(of: four) { Array($0) })
+            self.init(bytes: [UInt8](repeating: 0, count: 10) + [0xFF, 0xFF] + four)
             return
         }
-        var six = in6_addr()
+        var six = [UInt8](repeating: 0, count: 16)
         guard inet_pton(AF_INET6, String(text), &six) == 1 else { return nil }
-        self.init(bytes: withUnsafeBytes(of: six) { Array($0) })
+        self.init(bytes: six)
     }
 
     /// Nil for the address of a local socket.
@@ -64,13 +63,13 @@ extension NetworkAddress: CustomStringConvertible {
         if isIPv4 {
             return [24, 16, 8, 0].map { String(lower >> $0 & 0xFF) }.joined(separator: ".")
         }
-        var address = in6_addr()
-        withUnsafeMutableBytes(of: &address) { bytes in
-            bytes.storeBytes(of: upper.bigEndian, as: UInt64.self)
-            bytes.storeBytes(of: lower.bigEndian, toByteOffset: 8, as: UInt64.self)
+        let address = [upper, lower].flatMap { half in
+            stride(from: 56, through: 0, by: -8).map {
+                UInt8(truncatingIfNeeded: half >> UInt64($0))
+            }
         }
         return withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(INET6_ADDRSTRLEN)) {
-            guard let text = inet_ntop(AF_INET6, &address, $0.baseAddress, UInt32($0.count)) else {
+            guard let text = inet_ntop(AF_INET6, address, $0.baseAddress, UInt32($0.count)) else {
                 preconditionFailure("an address has a text")
             }
             return String(cString: text)
