@@ -1,4 +1,3 @@
-import NIOCore
 import NIOSSL
 
 /// TLS towards Redis: the certificate is verified, and that it is of the host that was named.
@@ -21,9 +20,8 @@ struct RedisTLS: Sendable {
     /// What encrypts a connection to `host`.
     func handler(host: String) throws -> NIOSSLClientHandler {
         // An address is no name that could be sent; it is verified against the connection's own.
-        let isAddress = (try? SocketAddress(ipAddress: host, port: 0)) != nil
-        return try NIOSSLClientHandler(
-            context: context, serverHostname: isAddress ? nil : host)
+        try NIOSSLClientHandler(
+            context: context, serverHostname: NetworkAddress(host) == nil ? host : nil)
     }
 }
 
