@@ -77,6 +77,20 @@ class Socket:
         socket.people = await socket.expect("presence")
         return socket
 
+    @classmethod
+    async def open_rooms(cls, server, user, **options):
+        """A socket for many rooms, in none yet."""
+        url = server.replace("http", "ws", 1) + "/v1/socket?" + urlencode({"user": user})
+        options.setdefault("subprotocols", ["chat.v1"])
+        return cls(await connect(url, max_size=None, **options))
+
+    async def enter(self, room):
+        """Joins one of many rooms, and returns its `hello`."""
+        await self.send({"type": "join", "room": room})
+        hello = await self.expect("hello", room=room)
+        await self.expect("presence", room=room)
+        return hello
+
     async def __aenter__(self):
         return self
 
@@ -146,6 +160,12 @@ class Socket:
         """Sends a message and returns its ack."""
         frame = message(text, id)
         await self.send(frame)
+        return await self.expect("ack", id=frame["id"])
+
+    async def say_in(self, room, text):
+        """Sends a message on a socket with many rooms, and returns its ack."""
+        frame = message(text)
+        await self.send({"room": room} | frame)
         return await self.expect("ack", id=frame["id"])
 
     async def history(self, **fields):

@@ -17,6 +17,27 @@ protocol Authenticator: Sendable {
     ) throws(AuthenticationError) -> Rights
 }
 
+extension Authenticator {
+    /// `user`, proven again by a fresh token that a `token` frame carries.
+    func renewal(
+        of user: String, by token: String, at now: Timestamp
+    ) throws(FrameError) -> Identity {
+        guard takesTokens else {
+            throw FrameError(.unknownType, field: "type", "tokens are not used here")
+        }
+        let identity: Identity
+        do throws(AuthenticationError) {
+            identity = try self.identity(of: Credentials(token: .one(token)), at: now)
+        } catch {
+            throw FrameError(.forbidden, error.reason)
+        }
+        guard identity.user == user else {
+            throw FrameError(.forbidden, "token: made for another user")
+        }
+        return identity
+    }
+}
+
 /// Believes everybody, and lets him do everything.
 struct OpenAuthenticator: Authenticator {
     var takesTokens: Bool { false }

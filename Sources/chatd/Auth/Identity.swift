@@ -41,4 +41,9 @@ struct Identity: Equatable, Sendable {
             return rights
         }
     }
+
+    /// When it has to be proven again, on the clock that sessions look at: one that nobody sets.
+    func expiry(on clock: ChatClock) -> ContinuousClock.Instant? {
+        expiresAt.map { clock.now() + clock.time().duration(to: $0) }
+    }
 }

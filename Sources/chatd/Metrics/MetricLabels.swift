@@ -13,6 +13,7 @@ extension MetricLabel {
 /// What a client sent.
 enum FrameLabel: Int, MetricLabel {
     case message, answer, heartbeat, history, typing, bad, token
+    case join, leave
 
     init(_ frame: ClientFrame) {
         switch frame {
@@ -94,7 +95,7 @@ enum RouteLabel: Int, MetricLabel {
     /// - Parameter route: nil when the address could not be read.
     init(_ route: Route?) {
         switch route {
-        case .socket: self = .socket
+        case .socket, .roomsSocket: self = .socket
         case .messages: self = .messages
         case .health: self = .health
         case .readiness: self = .readiness

@@ -43,6 +43,15 @@ struct SessionLimits: Sendable {
     /// Heartbeats, pages of history and `typing` in a second, and at once. A client needs one
     /// heartbeat in 3.5 s, and more pages only while somebody scrolls.
     var otherFramesPerSecond = 50
+    /// Rooms on one socket of many: one tab each of a busy desk. Each costs what a socket costs
+    /// but its connection.
+    var roomsPerSocket = 200
+    /// Rooms that one socket may join in a second; all of ``roomsPerSocket`` at once after a
+    /// pause, because a client that comes back joins them together. Each join may cost a read.
+    var joinsPerSecond = 20
+    /// Frames of a socket with many rooms in a second, and at once: a beat of each room and what
+    /// somebody does in one of them.
+    var sharedFramesPerSecond = 400
     /// Answers to `want` in a second, and at once: two questions' worth.
     var answersPerSecond = 100
     /// `typing` frames that are passed on in a second; the rest is dropped.

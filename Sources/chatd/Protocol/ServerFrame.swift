@@ -8,7 +8,8 @@ enum ServerFrame {
     /// What a client learns first.
     struct Hello {
         var server: String
-        var room: RoomID
+        /// Nil when the socket itself names the room in each frame.
+        var room: RoomID?
         var user: String
         var time: Timestamp
         /// The highest `seq` that the server knows of; 0 when it knows of none.
@@ -23,8 +24,10 @@ enum ServerFrame {
         var json = JSONWriter(capacity: 512)
         json.raw("{\"type\":\"hello\",\"protocol\":1,\"server\":")
         json.string(hello.server)
-        json.raw(",\"room\":")
-        json.string(hello.room.text)
+        if let room = hello.room {
+            json.raw(",\"room\":")
+            json.string(room.text)
+        }
         json.raw(",\"user\":")
         json.string(hello.user)
         json.raw(",\"time\":")

@@ -83,7 +83,11 @@ final class Room: Sendable {
             )
         }
         perform { contents, now in
-            contents.state.stored(
+            // Who has left, and kept the socket for other rooms, is told all the same.
+            if let ack, let author, contents.members[ack.member] == nil {
+                author.enqueue(ack.frame)
+            }
+            return contents.state.stored(
                 seq: message.seq, id: message.message.id, author: message.message.author,
                 frame: frame, ack: ack, now: now)
         }
@@ -194,7 +198,8 @@ final class Room: Sendable {
     private func greet(_ member: Member, _ welcome: RoomState.Welcome) {
         let hello = ServerFrame.hello(
             ServerFrame.Hello(
-                server: environment.serverName, room: id, user: member.user,
+                server: environment.serverName, room: member.socket.namesRoom ? nil : id,
+                user: member.user,
                 time: environment.clock.time(), head: welcome.head, headID: welcome.headID,
                 isWarm: welcome.isWarm),
             limits: environment.limits)

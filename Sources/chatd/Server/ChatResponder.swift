@@ -60,6 +60,9 @@ struct ChatResponder: Sendable {
         case .socket(let room):
             try allow([.get], request)
             throw explainSocket(room, target, request)
+        case .roomsSocket:
+            try allow([.get], request)
+            throw explainSocket(nil, target, request)
         case .messages(let room):
             try allow([.get, .head, .post], request)
             return request.method == .post
@@ -113,7 +116,7 @@ struct ChatResponder: Sendable {
 
     /// Why a request for a socket came to be answered here.
     private func explainSocket(
-        _ room: String, _ target: RequestTarget, _ request: Request
+        _ room: String?, _ target: RequestTarget, _ request: Request
     ) -> HTTPRefusal {
         do throws(HTTPRefusal) {
             _ = try SocketRequest(

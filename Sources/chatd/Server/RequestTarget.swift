@@ -71,6 +71,8 @@ struct RequestTarget: Equatable, Sendable {
 /// What the server has, by path.
 enum Route: Equatable, Sendable {
     case socket(room: String)
+    /// A socket for many rooms.
+    case roomsSocket
     case messages(room: String)
     case health
     case readiness
@@ -87,6 +89,7 @@ enum Route: Equatable, Sendable {
             case 1 where segments[0] == "readyz": .readiness
             case 1 where segments[0] == "metrics": .metrics
             case 1: .file(segments[0])
+            case 2 where segments == ["v1", "socket"]: .roomsSocket
             case 4 where segments[0] == "v1" && segments[1] == "rooms":
                 switch segments[3] {
                 case "socket": .socket(room: segments[2])

@@ -8,7 +8,8 @@ struct SocketRequest {
     /// The subprotocol that this server speaks.
     static let subprotocol = "chat.v1"
 
-    var room: RoomID
+    /// Nil: the socket is for many rooms, which its frames name.
+    var room: RoomID?
     /// Who asks. What is wrong with that is told by a close frame: pages cannot read the answer to
     /// an upgrade that failed.
     var credentials: Credentials
@@ -18,16 +19,16 @@ struct SocketRequest {
     var key: String
 
     /// - Parameters:
-    ///   - room: the name in the path, decoded.
+    ///   - room: the name in the path, decoded; nil when the path names none.
     ///   - hosts: the values of `Host`.
     ///   - field: all values of another header field.
     /// - Throws: What an HTTP answer says instead.
     init(
-        room: String, target: RequestTarget, origins: OriginRule, hosts: [String],
+        room: String?, target: RequestTarget, origins: OriginRule, hosts: [String],
         field: (HTTPField.Name) -> [String]
     ) throws(HTTPRefusal) {
         do throws(FrameError) {
-            self.room = try RoomName.parse(room)
+            if let room { self.room = try RoomName.parse(room) }
         } catch {
             throw HTTPRefusal(error)
         }

@@ -127,7 +127,8 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
     /// Whether no more sockets are taken.
     var isDraining: @Sendable () -> Bool = { false }
     /// Makes the session of whoever these credentials prove, in a room; or one that says why not.
-    let makeSession: @Sendable (RoomID, Credentials) -> any SocketSession
+    /// Without a room: for many of them.
+    let makeSession: @Sendable (RoomID?, Credentials) -> any SocketSession
 
     func buildUpgradeResponse(
         channel: any Channel, upgradeRequest: HTTPRequestHead, initialResponseHeaders: HTTPHeaders
@@ -204,7 +205,12 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
 
     private func socketRequest(_ head: HTTPRequestHead) throws(HTTPRefusal) -> SocketRequest {
         guard let target = RequestTarget(head.uri) else { throw .badTarget }
-        guard case .socket(let room) = Route(target.segments) else { throw .notFound }
+        let room: String?
+        switch Route(target.segments) {
+        case .socket(let name): room = name
+        case .roomsSocket: room = nil
+        case .messages, .health, .readiness, .metrics, .file, .unknown: throw .notFound
+        }
         guard head.method == .GET else { throw .notAllowed([.get]) }
         try Self.check(head)
         return try SocketRequest(

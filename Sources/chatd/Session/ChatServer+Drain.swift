@@ -44,6 +44,11 @@ extension ChatServer {
                 earliest = .now + limits.session.farewellPause
                 next = slice.upperBound
             }
+            for session in roomsSessions.all {
+                session.dismiss(
+                    time > .zero ? .draining : .stopped,
+                    reconnectAfter: environment.reconnectDelay())
+            }
         } catch {
             return  // Cancelled: whoever did it closes what is left.
         }

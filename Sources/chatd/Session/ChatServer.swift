@@ -16,6 +16,8 @@ final class ChatServer: Service {
 
     let environment: RoomEnvironment
     let directory: RoomDirectory
+    /// Sockets with many rooms: one that is in no room has no other place.
+    let roomsSessions = RoomsSessionRegistry()
     private let authenticator: any Authenticator
     private let isStopping = Atomic<Bool>(false)
     private let isLeaving = Atomic<Bool>(false)
@@ -68,24 +70,40 @@ final class ChatServer: Service {
     /// The session of a socket that is about to be opened; one that only closes it again when its
     /// sender is not known, or may not read the room.
     ///
-    /// - Parameter room: from ``RoomName/parse(_:)``.
-    func makeSession(room: RoomID, credentials: Credentials) -> any SocketSession {
+    /// - Parameter room: from ``RoomName/parse(_:)``; nil for a socket with many rooms.
+    func makeSession(room: RoomID?, credentials: Credentials) -> any SocketSession {
         let identity: Identity
         do throws(AuthenticationError) {
             identity = try self.identity(of: credentials)
         } catch {
             return RefusedSession(.unauthorized, reason: error.reason)
         }
+        guard let room else {
+            return RoomsSession(
+                identity: identity, authenticator: authenticator, environment: environment,
+                registry: roomsSessions, farewell: whyNoMore,
+                makeSession: { [weak self] in self?.session(in: $0, identity: $1, pace: $2) })
+        }
         guard identity.rights(in: room).contains(.read) else {
             return RefusedSession(.forbidden, reason: "no right to read this room")
         }
-        return ChatSession(
+        return session(in: room, identity: identity, pace: nil)
+    }
+
+    private func session(
+        in room: RoomID, identity: Identity, pace: SharedPace?
+    ) -> ChatSession {
+        ChatSession(
             room: room, identity: identity, authenticator: authenticator,
-            environment: environment, directory: directory,
-            farewell: { [weak self] in
-                guard let self else { return .stopped }
-                return self.farewell
-            })
+            environment: environment, directory: directory, pace: pace, farewell: whyNoMore)
+    }
+
+    /// For sessions, which do not keep the server alive.
+    private var whyNoMore: @Sendable () -> SessionStateMachine.Ending? {
+        { [weak self] in
+            guard let self else { return .stopped }
+            return self.farewell
+        }
     }
 
     /// Whether the server takes no more sockets.
@@ -167,6 +185,7 @@ final class ChatServer: Service {
     func stop() {
         guard !isStopping.exchange(true, ordering: .sequentiallyConsistent) else { return }
         for room in directory.all { room.stopMembers() }
+        for session in roomsSessions.all { session.stop() }
     }
 
     /// Looks at the clock for all rooms; every few times for all sockets, too.
@@ -177,7 +196,9 @@ final class ChatServer: Service {
             room.tick(isDeaf: !environment.pubSub.hears(room.id))
             if looksAfterMembers { room.tickMembers() }
         }
-        if looksAfterMembers { directory.sweep() }
+        guard looksAfterMembers else { return }
+        for session in roomsSessions.all { session.ticked() }
+        directory.sweep()
     }
 
     private func keepTime() async -> Part {

@@ -26,16 +26,20 @@ final class ChatSession: SocketSession, MemberOwner {
     private let environment: RoomEnvironment
     private let directory: RoomDirectory
     private let farewell: @Sendable () -> SessionStateMachine.Ending?
+    /// What all rooms of one socket share; nil when this is its only room.
+    private let pace: SharedPace?
     private let state: Mutex<State>
 
     /// - Parameters:
     ///   - identity: of somebody who may read the room.
+    ///   - pace: bounds the messages of all rooms of the socket.
     ///   - farewell: why the server takes no more sockets; nil as long as it does.
     init(
         room: RoomID, identity: Identity, authenticator: any Authenticator,
-        environment: RoomEnvironment, directory: RoomDirectory,
+        environment: RoomEnvironment, directory: RoomDirectory, pace: SharedPace? = nil,
         farewell: @escaping @Sendable () -> SessionStateMachine.Ending?
     ) {
+        self.pace = pace
         roomID = room
         user = identity.user
         self.authenticator = authenticator
@@ -133,9 +137,6 @@ final class ChatSession: SocketSession, MemberOwner {
     private func handle(_ text: ByteBuffer, _ member: Member, _ room: Room) {
         do throws(FrameError) {
             let frame = try ClientFrame.decode(text, limits: environment.limits)
-            if case .token = frame, !authenticator.takesTokens {
-                throw FrameError(.unknownType, field: "type", "tokens are not used here")
-            }
             environment.metrics.received(FrameLabel(frame))
             switch frame {
             case .message(let message):
@@ -178,30 +179,37 @@ final class ChatSession: SocketSession, MemberOwner {
     /// - Throws: Why the token is not taken. It counts as a bad frame, so that nobody tries many.
     private func renew(_ token: String, _ member: Member) throws(FrameError) {
         guard isHandled({ $0.other(at: $1) }, member) else { return }
-        let identity: Identity
-        do throws(AuthenticationError) {
-            identity = try authenticator.identity(
-                of: Credentials(token: .one(token)), at: environment.clock.time())
-        } catch {
-            throw FrameError(.forbidden, error.reason)
-        }
-        guard identity.user == user else {
-            throw FrameError(.forbidden, "token: made for another user")
-        }
+        let identity = try authenticator.renewal(
+            of: user, by: token, at: environment.clock.time())
+        guard renewed(identity), let expiresAt = identity.expiresAt else { return }
+        member.enqueue(ServerFrame.token(expiresAt: expiresAt))
+    }
+
+    /// The user was proven again; he loses the room when he may not read it any more.
+    ///
+    /// - Returns: whether he keeps it.
+    @discardableResult
+    func renewed(_ identity: Identity) -> Bool {
         let rights = identity.rights(in: roomID)
-        guard rights.contains(.read) else { return end(.noRight, member) }
         let expiry = identity.expiry(on: environment.clock)
-        state.withLock { state in
+        let member = state.withLock { state in
             state.machine.renewed(until: expiry)
             state.rights = rights
+            return state.member
         }
-        if let expiresAt = identity.expiresAt {
-            member.enqueue(ServerFrame.token(expiresAt: expiresAt))
-        }
+        if let member, !rights.contains(.read) { end(.noRight, member) }
+        return rights.contains(.read)
     }
 
     private func store(_ message: ClientMessage, _ member: Member) {
-        guard isHandled({ $0.message(at: $1) }, id: message.id, member) else { return }
+        let isHandled = isHandled(
+            { [pace] machine, now in
+                if let wait = pace?.take(at: now) {
+                    return machine.refuse(.rateLimited, wait, now)
+                }
+                return machine.message(at: now)
+            }, id: message.id, member)
+        guard isHandled else { return }
         let arrival = environment.arrived(in: roomID)
         let writer = MessageWriter(environment: environment, directory: directory)
         let isStarted = environment.lanes.start(key: roomID) { [self] in
@@ -282,12 +290,7 @@ final class ChatSession: SocketSession, MemberOwner {
     }
 
     private func refuse(_ refusal: SessionStateMachine.Refusal, id: UUID?, _ member: Member) {
-        let words =
-            refusal.code == .rateLimited
-            ? "too many frames; nothing was done" : "too much is waiting; nothing was done"
-        member.enqueue(
-            ServerFrame.error(
-                refusal.code, words, id: id, retryAfter: refusal.retryAfter, isTemporary: true))
+        member.enqueue(ServerFrame.refusal(refusal, id: id))
     }
 
     /// Says why, and closes the socket.
@@ -297,27 +300,15 @@ final class ChatSession: SocketSession, MemberOwner {
         _ ending: SessionStateMachine.Ending, _ member: Member, reconnectAfter: Duration? = nil
     ) {
         guard state.withLock({ $0.machine.end() }) else { return }
-        let delay = reconnectAfter ?? environment.reconnectDelay()
-        let penance = ending.code == .tooMany ? environment.limits.session.penance : nil
-        let bye = ServerFrame.bye(
-            ending.code, ending.reason, reconnectAfter: (penance ?? .zero) + delay,
-            retryAfter: penance)
-        member.socket.eventLoop.execute { [socket = member.socket] in
-            socket.send(bye)
-            socket.close(code: ending.code.rawValue, reason: ending.reason)
-        }
+        let farewell = Farewell(
+            ending, after: reconnectAfter ?? environment.reconnectDelay(),
+            limits: environment.limits.session)
+        member.socket.eventLoop.execute { [socket = member.socket] in socket.end(farewell) }
     }
 
     private func logFailure(of what: StaticString, _ error: String) {
         environment.logger.debug(
             "A request of a socket failed.",
             metadata: ["room.id": "\(roomID)", "action": "\(what)", "error": "\(error)"])
-    }
-}
-
-extension Identity {
-    /// When it has to be proven again, on the clock that sessions look at: one that nobody sets.
-    fileprivate func expiry(on clock: ChatClock) -> ContinuousClock.Instant? {
-        expiresAt.map { clock.now() + clock.time().duration(to: $0) }
     }
 }

@@ -13,6 +13,12 @@ protocol SessionSocket: AnyObject, Sendable {
     /// Sends a close frame with `code` and ends the connection. Idempotent; the first code wins.
     func close(code: UInt16, reason: String)
 
+    /// Ends the conversation: says why, and closes. On the event loop.
+    func end(_ farewell: Farewell)
+
+    /// Whether the socket names the room in every frame, because it carries many.
+    var namesRoom: Bool { get }
+
     /// Bytes handed over that the kernel has not taken yet.
     var pendingBytes: Int { get }
 
@@ -21,8 +27,45 @@ protocol SessionSocket: AnyObject, Sendable {
 }
 
 extension SessionSocket {
+    func end(_ farewell: Farewell) {
+        send(farewell.bye)
+        close(code: farewell.code.rawValue, reason: farewell.reason)
+    }
+
+    var namesRoom: Bool { false }
+
     /// Who is at the other end, proxies not counted; nil when it is not known.
-    var clientAddress: String? { (self as? WebSocketConnection)?.address?.description }
+    var clientAddress: String? {
+        if let room = self as? RoomSocket { return room.socket.clientAddress }
+        return (self as? WebSocketConnection)?.address?.description
+    }
+}
+
+/// How the server ends a conversation.
+struct Farewell: Sendable {
+    var code: CloseCode
+    /// For people, and for the close frame: at most 123 bytes.
+    var reason: String
+    /// The last frame.
+    var bye: ByteBuffer
+
+    /// - Parameter retryAfter: when the client should stay away at least this long.
+    init(
+        _ code: CloseCode, _ reason: String, reconnectAfter: Duration, retryAfter: Duration? = nil
+    ) {
+        self.code = code
+        self.reason = reason
+        bye = ServerFrame.bye(
+            code, reason, reconnectAfter: reconnectAfter, retryAfter: retryAfter)
+    }
+
+    /// - Parameter delay: how long the client is to wait, any penance not counted.
+    init(_ ending: SessionStateMachine.Ending, after delay: Duration, limits: SessionLimits) {
+        let penance = ending.code == .tooMany ? limits.penance : nil
+        self.init(
+            ending.code, ending.reason, reconnectAfter: (penance ?? .zero) + delay,
+            retryAfter: penance)
+    }
 }
 
 /// What a socket tells its session; always called on the socket's event loop, in order.

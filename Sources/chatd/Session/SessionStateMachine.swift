@@ -203,7 +203,8 @@ struct SessionStateMachine: Sendable {
         return now - since >= limits.slowness ? .tooSlow : nil
     }
 
-    private mutating func refuse(_ code: ErrorCode, _ wait: Duration, _ now: Instant) -> Intake {
+    /// A frame is too much; being told so too often ends the socket.
+    mutating func refuse(_ code: ErrorCode, _ wait: Duration, _ now: Instant) -> Intake {
         if refusals.spend(at: now) { return .end(.tooManyFrames) }
         return .refuse(Refusal(code: code, retryAfter: wait))
     }

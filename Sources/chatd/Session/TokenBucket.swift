@@ -1,4 +1,6 @@
-/// Lets so many things happen in a second, and the same number at once after a pause.
+import Synchronization
+
+/// Lets so many things happen in a second, and as many at once after a pause.
 ///
 /// Kept as the one instant at which the bucket would be full again (the "generic cell rate
 /// algorithm" of ITU-T I.371), so that no clock has to refill it.
@@ -7,11 +9,13 @@ struct TokenBucket: Sendable {
     private let burst: Duration
     private var full: ContinuousClock.Instant?
 
-    /// - Precondition: `perSecond` is positive.
-    init(perSecond: Int) {
+    /// - Parameter burst: what may happen at once after a pause; a second's worth when it is nil.
+    /// - Precondition: both are positive.
+    init(perSecond: Int, burst: Int? = nil) {
         precondition(perSecond > 0, "a rate is positive")
+        precondition(burst ?? 1 > 0, "a burst is positive")
         interval = .seconds(1) / perSecond
-        burst = interval * perSecond
+        self.burst = interval * (burst ?? perSecond)
     }
 
     /// Takes a token.
@@ -23,5 +27,19 @@ struct TokenBucket: Sendable {
         guard excess <= .zero else { return excess }
         self.full = full
         return nil
+    }
+}
+
+/// A token bucket that several take from, on whatever thread.
+final class SharedPace: Sendable {
+    private let bucket: Mutex<TokenBucket>
+
+    init(perSecond: Int) {
+        bucket = Mutex(TokenBucket(perSecond: perSecond))
+    }
+
+    /// See ``TokenBucket/take(at:)``.
+    func take(at now: ContinuousClock.Instant) -> Duration? {
+        bucket.withLock { $0.take(at: now) }
     }
 }

@@ -33,7 +33,7 @@ import Testing
         ("/v1/rooms/lobby/socket", .socket(room: "lobby")),
         ("/v1/rooms//socket", .socket(room: "")),
         ("/v1/rooms/a%2Fb/messages", .messages(room: "a/b")),
-        ("/v1/socket", .unknown), ("/v1/rooms/lobby", .unknown),
+        ("/v1/socket", .roomsSocket), ("/v1/rooms/lobby", .unknown),
         ("/v2/rooms/lobby/socket", .unknown),
         ("/healthz/", .unknown), ("/v1/rooms/lobby/socket/", .unknown),
     ])

@@ -82,9 +82,12 @@ final class FakeClient {
     let session: any SocketSession
     private var arrivals: AsyncStream<ReadFrame>.Iterator
 
-    /// - Parameter loop: which of the machine's event loops the socket lives on.
+    /// - Parameters:
+    ///   - room: nil for a socket with many rooms.
+    ///   - loop: which of the machine's event loops the socket lives on.
     init(
-        _ server: ChatServer, room: RoomID, credentials: Credentials, loop: (any EventLoop)? = nil
+        _ server: ChatServer, room: RoomID?, credentials: Credentials,
+        loop: (any EventLoop)? = nil
     ) {
         socket = FakeSocket(
             eventLoop: loop ?? MultiThreadedEventLoopGroup.singleton.next())
@@ -97,6 +100,15 @@ final class FakeClient {
     func join() async throws -> (hello: ReadFrame, presence: ReadFrame) {
         try await open()
         return (try await next("hello"), try await next("presence"))
+    }
+
+    /// Joins a room on a socket with many, and returns its `hello`.
+    @discardableResult
+    func join(_ room: RoomID) async throws -> ReadFrame {
+        send(Sent.inRoom("{\"type\":\"join\"}", room))
+        let hello = try await next("hello")
+        _ = try await next("presence")
+        return hello
     }
 
     func open() async throws {

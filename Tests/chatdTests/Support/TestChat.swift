@@ -58,6 +58,11 @@ struct TestChat {
         FakeClient(server, room: room, credentials: Credentials(token: .one(token)))
     }
 
+    /// A socket with many rooms.
+    func roomsClient(_ user: String) -> FakeClient {
+        FakeClient(server, room: nil, credentials: Credentials(user: user))
+    }
+
     /// Lets time pass, and has the server look at the clock as often as it would.
     func pass(_ duration: Duration, step: Duration = .milliseconds(250)) {
         var rest = duration
@@ -99,6 +104,11 @@ enum Sent {
         {"type":"message","id":"\(MessageID.text(of: .numbered(number)))",\
         "sentAt":"2026-11-23T10:15:02.113Z","text":"\(text)"}
         """
+    }
+
+    /// A frame for a socket with many rooms.
+    static func inRoom(_ frame: String, _ room: RoomID) -> String {
+        "{\"room\":\"\(room.text)\"," + frame.dropFirst()
     }
 
     static func beat(upTo: Int64) -> String { "{\"amhere\":true,\"upTo\":\(upTo)}" }

@@ -1,0 +1,64 @@
+import NIOCore
+import ShardRouter
+
+/// One room of a socket that carries many: every frame that is sent through it names the room.
+///
+/// The shared bytes of a frame are copied for each such socket; a one-room socket sends them as
+/// they are.
+final class RoomSocket: SessionSocket {
+    let socket: any SessionSocket
+    let room: RoomID
+    private let tag: RoomTag
+    private let ended: @Sendable (RoomSocket, Farewell) -> Void
+
+    /// - Parameter ended: called on the event loop when the server ends the conversation.
+    init(
+        _ socket: any SessionSocket, room: RoomID,
+        ended: @escaping @Sendable (RoomSocket, Farewell) -> Void
+    ) {
+        self.socket = socket
+        self.room = room
+        self.ended = ended
+        tag = RoomTag(room)
+    }
+
+    var eventLoop: any EventLoop { socket.eventLoop }
+
+    var pendingBytes: Int { socket.pendingBytes }
+
+    var roundTrip: Duration? { socket.roundTrip }
+
+    var namesRoom: Bool { true }
+
+    func send(_ text: ByteBuffer) {
+        socket.send(tag.tagged(text))
+    }
+
+    func end(_ farewell: Farewell) {
+        ended(self, farewell)
+    }
+
+    func close(code: UInt16, reason: String) {
+        socket.close(code: code, reason: reason)
+    }
+}
+
+/// Writes the name of a room into frames that are encoded already.
+struct RoomTag: Sendable {
+    private let start: ByteBuffer
+
+    /// - Parameter room: from ``RoomName``, whose characters need no escape.
+    init(_ room: RoomID) {
+        start = ByteBuffer(string: "{\"room\":\"\(room.text)\",")
+    }
+
+    /// - Parameter frame: a JSON object with at least one member.
+    func tagged(_ frame: ByteBuffer) -> ByteBuffer {
+        precondition(frame.readableBytesView.first == UInt8(ascii: "{"), "a frame is an object")
+        var tagged = ByteBufferAllocator().buffer(
+            capacity: start.readableBytes + frame.readableBytes)
+        tagged.writeImmutableBuffer(start)
+        tagged.writeBytes(frame.readableBytesView.dropFirst())
+        return tagged
+    }
+}
