@@ -6,14 +6,17 @@ import NIOWebSocket
 /// What holds for the decoders whatever bytes they get. The fuzzer draws the bytes; tests replay
 /// those that were worth keeping.
 ///
-/// The first byte picks the decoder: `c` a client's frame, `p` a posted message, `t` the target of
-/// a request, `w` what a socket sends, after one byte that says how it is cut into pieces.
+/// The first byte picks the decoder: `a` what a frame on a socket with many rooms is for, `c` a
+/// client's frame, `p` a posted message, `t` the target of a request, `w` what a socket sends,
+/// after one byte that says how it is cut into pieces.
 enum FuzzedDecoders {
     /// - Returns: what does not hold; nil when all does.
     static func fault(with input: some Collection<UInt8>) -> String? {
         guard let kind = input.first else { return nil }
         let bytes = Array(input.dropFirst())
         switch kind {
+        case UInt8(ascii: "a"):
+            return frameFault(bytes) { try? FrameAddress.read($0) }
         case UInt8(ascii: "c"):
             return frameFault(bytes) { try? ClientFrame.decode($0, limits: ChatLimits()) }
         case UInt8(ascii: "p"):
