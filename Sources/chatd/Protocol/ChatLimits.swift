@@ -35,6 +35,7 @@ struct ChatLimits: Sendable {
     var clockSkew: Duration = .seconds(5 * 60)
 
     var session = SessionLimits()
+    var shared = SharedLimits()
     var room = RoomLimits()
 }
 

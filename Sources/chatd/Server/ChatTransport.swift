@@ -20,6 +20,7 @@ struct ChatTransport: Sendable {
         var transport = TransportLimits()
         var files = WebFiles()
         var addresses = AddressBook()
+        var reading = ReadingLimits()
         /// Nil: plain HTTP.
         var certificates: TLSCertificates?
         /// What `/metrics` tells.
@@ -43,10 +44,9 @@ struct ChatTransport: Sendable {
                 store: contents.store, pubSub: contents.pubSub, limits: contents.transport,
                 isDraining: { [chat = contents.chat] in chat.isDraining }),
             origins: contents.origins, limits: contents.limits,
-            rates: PostingRates(
-                perSecond: contents.limits.messagesPerSecond,
-                usersAtMost: contents.transport.postingUsers),
-            files: contents.files, registry: contents.registry)
+            files: contents.files, registry: contents.registry,
+            reading: ReadingRates(limits: contents.reading),
+            proxies: contents.addresses.proxies)
         contents.addReadings(of: sockets)
         let upgrader = WebSocketUpgrader(
             origins: contents.origins, messageBytes: contents.limits.frameBytes,

@@ -53,6 +53,9 @@ final class ChatSession: SocketSession, MemberOwner {
     // MARK: What the transport tells
 
     func opened(_ socket: any SessionSocket) {
+        let refusal = environment.allowances.open(
+            user: user, room: roomID, at: environment.clock.now())
+        if let refusal { return turnAway(refusal, socket) }
         let member = Member(
             id: environment.nextMember(), user: user, socket: socket, owner: self,
             since: environment.clock.time())
@@ -91,6 +94,7 @@ final class ChatSession: SocketSession, MemberOwner {
             return (isOurs, state.member, state.room)
         }
         guard let member, let room else { return }
+        environment.allowances.close(user: user, room: roomID)
         // The peer repeats our own code: that is no word of the client.
         room.leave(member, isDeparture: !isOurs && CloseCode.isDeparture(code))
     }
@@ -202,6 +206,12 @@ final class ChatSession: SocketSession, MemberOwner {
 
     private func store(_ message: ClientMessage, _ member: Member) {
         guard isHandled({ $0.message(at: $1) }, id: message.id, member) else { return }
+        let wait = environment.allowances.message(
+            of: user, in: roomID, at: environment.clock.now())
+        if let wait {
+            _ = isHandled({ $0.messageRefused(for: wait, at: $1) }, id: message.id, member)
+            return
+        }
         let arrival = environment.arrived(in: roomID)
         let writer = MessageWriter(environment: environment, directory: directory)
         let isStarted = environment.lanes.start(key: roomID) { [self] in
@@ -297,15 +307,18 @@ final class ChatSession: SocketSession, MemberOwner {
         _ ending: SessionStateMachine.Ending, _ member: Member, reconnectAfter: Duration? = nil
     ) {
         guard state.withLock({ $0.machine.end() }) else { return }
-        let delay = reconnectAfter ?? environment.reconnectDelay()
-        let penance = ending.code == .tooMany ? environment.limits.session.penance : nil
-        let bye = ServerFrame.bye(
-            ending.code, ending.reason, reconnectAfter: (penance ?? .zero) + delay,
-            retryAfter: penance)
+        let bye = environment.bye(ending.code, ending.reason, reconnectAfter: reconnectAfter)
         member.socket.eventLoop.execute { [socket = member.socket] in
             socket.send(bye)
             socket.close(code: ending.code.rawValue, reason: ending.reason)
         }
+    }
+
+    /// Closes a socket that has not joined.
+    private func turnAway(_ ending: SessionStateMachine.Ending, _ socket: any SessionSocket) {
+        _ = state.withLock { $0.machine.end() }
+        socket.send(environment.bye(ending.code, ending.reason))
+        socket.close(code: ending.code.rawValue, reason: ending.reason)
     }
 
     private func logFailure(of what: StaticString, _ error: String) {

@@ -32,6 +32,8 @@ struct SessionStateMachine: Sendable {
     /// Why the server closes the socket.
     enum Ending: Equatable {
         case silent, tooSlow, tooManyErrors, tooManyFrames, stopped, draining, kicked
+        /// Other sockets of the user, or in the room, have taken all places.
+        case tooManySocketsOfUser, roomFull
         /// The identity has to be proven again, and was not.
         case expired
         /// The identity was proven again, and may not read the room any more.
@@ -127,6 +129,12 @@ struct SessionStateMachine: Sendable {
         return .handle
     }
 
+    /// A message that was to be stored is not: the user, or the room, has to wait.
+    mutating func messageRefused(for wait: Duration, at now: Instant) -> Intake {
+        writeEnded()
+        return refuse(.rateLimited, wait, now)
+    }
+
     mutating func writeEnded() {
         precondition(writesInFlight > 0, "a write ends after it began")
         writesInFlight -= 1
@@ -214,7 +222,7 @@ extension SessionStateMachine.Ending {
         switch self {
         case .silent: .silent
         case .tooSlow: .tooSlow
-        case .tooManyErrors, .tooManyFrames: .tooMany
+        case .tooManyErrors, .tooManyFrames, .tooManySocketsOfUser, .roomFull: .tooMany
         case .stopped: .stopped
         case .expired: .unauthorized
         case .noRight: .forbidden
@@ -230,6 +238,8 @@ extension SessionStateMachine.Ending {
         case .tooSlow: "too slow"
         case .tooManyErrors: "too many errors"
         case .tooManyFrames: "too many frames"
+        case .tooManySocketsOfUser: "too many sockets of this user"
+        case .roomFull: "too many sockets in this room"
         case .stopped: "server stopped"
         case .expired: "token: expired"
         case .noRight: "no right to read this room"
