@@ -74,7 +74,8 @@ struct ChatProgram: Sendable {
         }
         if let keyFile { services.insert(keyFile, at: 0) }
         if let bind = configuration.admin {
-            let responder = AdminResponder(chat: chat, registry: registry)
+            let responder = AdminResponder(
+                chat: chat, registry: registry, readiness: door.readiness)
             services.insert(
                 AdminListener(bind: bind, responder: responder, logger: logger), at: 0)
         }

@@ -77,7 +77,7 @@ struct ChatResponder: Sendable {
         case .readiness:
             try allow([.get, .head], request)
             let report = await readiness.report()
-            return .json(report.encoded, report.isReady ? .ok : .serviceUnavailable)
+            return .json(report.encoded(), report.isReady ? .ok : .serviceUnavailable)
         case .metrics:
             try allow([.get, .head], request)
             return Response(
