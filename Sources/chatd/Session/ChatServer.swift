@@ -77,10 +77,10 @@ final class ChatServer: Service {
         do throws(AuthenticationError) {
             identity = try self.identity(of: credentials)
         } catch {
-            return RefusedSession(.unauthorized, reason: error.reason)
+            return refusal(.unauthorized, error.reason)
         }
         guard identity.rights(in: room).contains(.read) else {
-            return RefusedSession(.forbidden, reason: "no right to read this room")
+            return refusal(.forbidden, "no right to read this room")
         }
         return ChatSession(
             room: room, identity: identity, authenticator: authenticator,
@@ -89,6 +89,10 @@ final class ChatServer: Service {
                 guard let self else { return .stopped }
                 return self.farewell
             })
+    }
+
+    private func refusal(_ code: CloseCode, _ reason: String) -> RefusedSession {
+        RefusedSession(code, reason: reason, bye: environment.bye(code, reason))
     }
 
     /// Whether the server takes no more sockets.

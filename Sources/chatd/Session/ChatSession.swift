@@ -16,7 +16,7 @@ final class ChatSession: SocketSession, MemberOwner {
         var rights: Rights
         var member: Member?
         var room: Room?
-        /// What arrived before `hello` was sent; bounded by ``SessionLimits/earlyFrames``.
+        /// What arrived before `hello` was sent; bounded by ``SessionLimits/earlyBytes``.
         var held: [ByteBuffer] = []
     }
 
@@ -70,7 +70,8 @@ final class ChatSession: SocketSession, MemberOwner {
         let now = environment.clock.now()
         let (intake, member, room) = state.withLock { state in
             let pendingBytes = state.member?.socket.pendingBytes ?? 0
-            let intake = state.machine.received(at: now, pendingBytes: pendingBytes)
+            let intake = state.machine.received(
+                at: now, bytes: text.readableBytes, pendingBytes: pendingBytes)
             if intake == .hold { state.held.append(text) }
             return (intake, state.member, state.room)
         }

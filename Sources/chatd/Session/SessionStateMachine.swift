@@ -50,6 +50,7 @@ struct SessionStateMachine: Sendable {
     private var badFrames: Budget
     private var refusals: Budget
     private var heldFrames = 0
+    private var heldBytes = 0
     private var writesInFlight = 0
     private var historyReads = 0
     private var lastBeat: Instant
@@ -97,8 +98,10 @@ struct SessionStateMachine: Sendable {
 
     /// A frame arrived.
     ///
-    /// - Parameter pendingBytes: what is waiting in the socket in the other direction.
-    mutating func received(at now: Instant, pendingBytes: Int) -> Intake {
+    /// - Parameters:
+    ///   - bytes: its size.
+    ///   - pendingBytes: what is waiting in the socket in the other direction.
+    mutating func received(at now: Instant, bytes: Int = 0, pendingBytes: Int) -> Intake {
         switch phase {
         case .ending:
             return .ignore
@@ -106,7 +109,10 @@ struct SessionStateMachine: Sendable {
             return .end(.expired)
         case .opening:
             heldFrames += 1
-            return heldFrames > limits.earlyFrames ? .end(.tooManyFrames) : .hold
+            heldBytes += bytes
+            let isTooMuch =
+                heldFrames > limits.earlyFrames || heldBytes > limits.earlyBytes
+            return isTooMuch ? .end(.tooManyFrames) : .hold
         case .open:
             return pendingBytes > limits.pendingBytesAtMost ? .end(.tooSlow) : .handle
         }
