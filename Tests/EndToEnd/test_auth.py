@@ -93,7 +93,7 @@ def open_socket(server, room, token, **options):
 async def expect_refusal(server, room, token, code):
     socket = await open_socket(server, room, token)
     assert await socket.expect_close() == code
-    assert socket.of_type("hello") == []
+    assert [(frame["type"], frame["code"]) for frame in socket.frames] == [("bye", code)]
 
 
 @pytest.mark.parametrize("algorithm", KEYS)

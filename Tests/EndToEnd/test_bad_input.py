@@ -197,7 +197,7 @@ async def test_whoever_has_no_good_name_is_asked_for_one(servers, room, user):
     socket = await Socket.open(servers[0].url, room, user)
 
     assert await socket.expect_close() == 4401
-    assert socket.of_type("hello") == []
+    assert [(frame["type"], frame["code"]) for frame in socket.frames] == [("bye", 4401)]
 
 
 async def test_a_page_of_another_origin_is_refused(servers, room):

@@ -1,5 +1,6 @@
 """What operators see and do: settings before a start, and rooms, sockets and queues inside."""
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -105,6 +106,23 @@ async def test_operators_see_rooms_sockets_and_queues(observed, cluster, room, h
     assert (await ask(http, observed, "/sockets?user=cy"))["total"] == 1
     for one in (ada, bo, cy):
         await one.close()
+
+
+async def test_only_operators_are_told_where_the_dependencies_are(observed, cluster, http):
+    shard = cluster.shards[0]
+    cluster.kill(shard)
+    try:
+        async def down(url):
+            async with http.get(url) as answer:
+                parts = json.loads(await answer.text())["dependencies"]
+            return [part["reason"] for part in parts if part["state"] == "down"]
+
+        while await down(observed.url + "/readyz") not in (["refused"], ["connection lost"]):
+            await asyncio.sleep(0.2)
+        assert "127.0.0.1" in (await down(observed.admin + "/dependencies"))[0]
+        assert "a dependency cannot be reached" in observed.log.read_text()
+    finally:
+        await asyncio.to_thread(cluster.start)
 
 
 async def test_operators_throw_out_a_user_or_a_socket(observed, room, http):

@@ -228,5 +228,6 @@ async def test_a_library_is_told_why_it_was_closed(library, servers, room, send,
 async def test_a_library_without_a_name_is_asked_for_one(library, servers, room):
     client = await library.open(socket_url(servers[0].url, room, None))
 
+    assert json.loads(await client.receive())["code"] == 4401
     assert await client.receive() is None
     assert await client.end() == 4401

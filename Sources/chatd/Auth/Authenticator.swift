@@ -11,10 +11,17 @@ protocol Authenticator: Sendable {
         of credentials: Credentials, at now: Timestamp
     ) throws(AuthenticationError) -> Identity
 
-    /// What the sender of a request may do in `room`, where it does not matter who he is.
-    func rights(
-        of credentials: Credentials, in room: RoomID, at now: Timestamp
-    ) throws(AuthenticationError) -> Rights
+    /// Who asks for something in `room` for which he need not say who he is.
+    func guest(
+        with credentials: Credentials, in room: RoomID, at now: Timestamp
+    ) throws(AuthenticationError) -> Guest
+}
+
+/// Somebody who may be nameless.
+struct Guest: Sendable {
+    /// Nil when he has not said a name.
+    var user: String?
+    var rights: Rights
 }
 
 extension Authenticator {
@@ -55,10 +62,15 @@ struct OpenAuthenticator: Authenticator {
         }
     }
 
-    func rights(
-        of credentials: Credentials, in room: RoomID, at now: Timestamp
-    ) throws(AuthenticationError) -> Rights {
-        .all
+    func guest(
+        with credentials: Credentials, in room: RoomID, at now: Timestamp
+    ) throws(AuthenticationError) -> Guest {
+        guard credentials.user != nil else { return Guest(user: nil, rights: .all) }
+        do throws(AuthenticationError) {
+            return Guest(user: try identity(of: credentials, at: now).user, rights: .all)
+        } catch {
+            return Guest(user: nil, rights: .all)  // Whoever gives a bad name gives none.
+        }
     }
 }
 
@@ -83,9 +95,10 @@ struct TokenAuthenticator: Authenticator {
         }
     }
 
-    func rights(
-        of credentials: Credentials, in room: RoomID, at now: Timestamp
-    ) throws(AuthenticationError) -> Rights {
-        try identity(of: credentials, at: now).rights(in: room)
+    func guest(
+        with credentials: Credentials, in room: RoomID, at now: Timestamp
+    ) throws(AuthenticationError) -> Guest {
+        let identity = try identity(of: credentials, at: now)
+        return Guest(user: identity.user, rights: identity.rights(in: room))
     }
 }

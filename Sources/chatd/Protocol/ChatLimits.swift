@@ -35,6 +35,7 @@ struct ChatLimits: Sendable {
     var clockSkew: Duration = .seconds(5 * 60)
 
     var session = SessionLimits()
+    var shared = SharedLimits()
     var room = RoomLimits()
 }
 
@@ -77,6 +78,8 @@ struct SessionLimits: Sendable {
     var historyReads = 2
     /// Frames that may arrive before `hello` was sent; more end the connection.
     var earlyFrames = 128
+    /// Bytes of such frames together: four of the longest.
+    var earlyBytes = 256 * 1024
     /// Bytes that may wait in a socket before fan-out skips it. A second of a busy room.
     var pendingBytes = 1024 * 1024
     /// Bytes that may wait in a socket before it is closed at once: answers to its own frames are

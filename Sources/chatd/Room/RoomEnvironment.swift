@@ -1,6 +1,7 @@
 import CoreMetrics
 import FoundationEssentials
 import Logging
+import NIOCore
 import ShardRouter
 import Synchronization
 
@@ -11,6 +12,8 @@ final class RoomEnvironment: Sendable {
     let lanes: WorkLanes
     let clock: ChatClock
     let limits: ChatLimits
+    /// What users and rooms may still do here.
+    let allowances: Allowances
     let receipts: ReceiptKeyring
     let logger: Logger
     /// The name that clients see.
@@ -34,6 +37,7 @@ final class RoomEnvironment: Sendable {
         self.pubSub = pubSub
         self.serverName = serverName
         self.limits = limits
+        allowances = Allowances(limits: limits.shared)
         self.receipts = receipts
         self.clock = clock
         self.lanes = lanes
@@ -54,6 +58,30 @@ final class RoomEnvironment: Sendable {
         let shortest = limits.reconnectMin.wholeMilliseconds
         let longest = max(shortest, limits.reconnectMax.wholeMilliseconds)
         return .milliseconds(draw(shortest...longest))
+    }
+
+    /// How a conversation ends.
+    ///
+    /// - Parameter reconnectAfter: drawn when it is nil.
+    func farewell(
+        _ ending: SessionStateMachine.Ending, reconnectAfter: Duration? = nil
+    ) -> Farewell {
+        Farewell(
+            code: ending.code, reason: ending.reason,
+            bye: bye(ending.code, ending.reason, reconnectAfter: reconnectAfter),
+            isOfRoom: ending.isOfRoom)
+    }
+
+    /// What a client is told before its socket is closed.
+    ///
+    /// - Parameter reconnectAfter: drawn when it is nil.
+    func bye(
+        _ code: CloseCode, _ reason: String, reconnectAfter: Duration? = nil
+    ) -> ByteBuffer {
+        let penance = code == .tooMany ? limits.session.penance : nil
+        return ServerFrame.bye(
+            code, reason, reconnectAfter: (penance ?? .zero) + (reconnectAfter ?? reconnectDelay()),
+            retryAfter: penance)
     }
 
     /// Tells the other servers about `event`.

@@ -18,7 +18,7 @@ struct AdminListener: Service {
                 address: .hostname(bind.host, port: bind.port ?? 0)),
             eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: quiet,
             responder: { [responder] request, writer, _ in
-                let response = responder.response(to: request)
+                let response = await responder.response(to: request)
                 try await writer.write(response: response.head, body: response.body)
             },
             onServerRunning: { [bind, logger] channel in

@@ -13,16 +13,17 @@ struct AdminResponder: Sendable {
 
     let chat: ChatServer
     let registry: PrometheusRegistry
+    let readiness: Readiness
 
-    func response(to request: Request) -> Response {
+    func response(to request: Request) async -> Response {
         do throws(HTTPRefusal) {
-            return .json(try answer(request))
+            return .json(try await answer(request))
         } catch {
             return Response(error)
         }
     }
 
-    private func answer(_ request: Request) throws(HTTPRefusal) -> ByteBuffer {
+    private func answer(_ request: Request) async throws(HTTPRefusal) -> ByteBuffer {
         // A web page in a browser of this machine must not reach in here, by whatever name.
         guard request.headers[.origin] == nil,
             let host = request.head.authority.flatMap({ HostAndPort($0) }), host.isLoopback
@@ -40,6 +41,9 @@ struct AdminResponder: Sendable {
         case ["queues"]:
             try allow(.get, request)
             return queues
+        case ["dependencies"]:
+            try allow(.get, request)
+            return await readiness.report().encoded(isForOperators: true)
         case ["kick"]:
             try allow(.post, request)
             return try kick(target)

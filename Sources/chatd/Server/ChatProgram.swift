@@ -41,6 +41,8 @@ struct ChatProgram: Sendable {
         MetricsSystem.bootstrap(registry)
         let spool = try await openSpool(registry)
         let router = try await startRouter(registry, spool)
+        var limits = limits
+        limits.shared = configuration.shared
         try await check(spool, router)
         let receipts = try await openReceipts()
         let store = RouterMessageStore(router: router, catalog: configuration.catalog)
@@ -55,6 +57,7 @@ struct ChatProgram: Sendable {
                 limits: limits, transport: transport,
                 addresses: AddressBook(
                     proxies: configuration.proxies, limits: configuration.addresses),
+                reading: configuration.reading,
                 certificates: certificates, registry: registry),
             bind: configuration.bind, connections: max(1, connections), logger: logger
         ) { port in self.sayReady(port: port) }
@@ -71,7 +74,8 @@ struct ChatProgram: Sendable {
         }
         if let keyFile { services.insert(keyFile, at: 0) }
         if let bind = configuration.admin {
-            let responder = AdminResponder(chat: chat, registry: registry)
+            let responder = AdminResponder(
+                chat: chat, registry: registry, readiness: door.readiness)
             services.insert(
                 AdminListener(bind: bind, responder: responder, logger: logger), at: 0)
         }

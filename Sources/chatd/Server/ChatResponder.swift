@@ -10,9 +10,10 @@ struct ChatResponder: Sendable {
     let readiness: Readiness
     let origins: OriginRule
     let limits: ChatLimits
-    let rates: PostingRates
     let files: WebFiles
     let registry: PrometheusRegistry
+    var reading = ReadingRates()
+    var proxies = TrustedProxies()
 
     /// The whole answer to one request; a `HEAD` gets that of a `GET` without the body.
     @concurrent func respond(
@@ -21,7 +22,7 @@ struct ChatResponder: Sendable {
         if request.method == .post, request.headers[.expect]?.lowercased() == "100-continue" {
             try await writer.writeInformationalHead(HTTPResponse(status: .continue))
         }
-        var response = await observed(request)
+        var response = await observed(request, from: NetworkAddress(channel.remoteAddress))
         response.headers.append(contentsOf: Self.commonHeaders)
         response.headers[.date] = HTTPDate.text(of: .now)
         // Who keeps a connection to a server that is about to stop would lose a request with it.
@@ -34,7 +35,9 @@ struct ChatResponder: Sendable {
     }
 
     /// The answer before what all answers have; metrics and traces are told about it.
-    func observed(_ request: Request) async -> Response {
+    ///
+    /// - Parameter peer: who has made the connection, as far as it is known.
+    func observed(_ request: Request, from peer: NetworkAddress? = nil) async -> Response {
         let start = ContinuousClock.now
         let target = RequestTarget(request.head.path ?? "")
         let route = target.map { Route($0.segments) }
@@ -43,7 +46,7 @@ struct ChatResponder: Sendable {
         let response = await within(span) {
             do throws(HTTPRefusal) {
                 guard let target, let route else { throw .badTarget }
-                return try await answer(request, target, route)
+                return try await answer(request, target, route, peer)
             } catch {
                 return Response(error)
             }
@@ -54,7 +57,7 @@ struct ChatResponder: Sendable {
     }
 
     private func answer(
-        _ request: Request, _ target: RequestTarget, _ route: Route
+        _ request: Request, _ target: RequestTarget, _ route: Route, _ peer: NetworkAddress?
     ) async throws(HTTPRefusal) -> Response {
         switch route {
         case .socket(let room):
@@ -67,7 +70,7 @@ struct ChatResponder: Sendable {
             try allow([.get, .head, .post], request)
             return request.method == .post
                 ? try await post(room, target, request)
-                : try await history(room, target, request)
+                : try await history(room, target, request, peer)
         case .health:
             try allow([.get, .head], request)
             return Response(
@@ -77,7 +80,7 @@ struct ChatResponder: Sendable {
         case .readiness:
             try allow([.get, .head], request)
             let report = await readiness.report()
-            return .json(report.encoded, report.isReady ? .ok : .serviceUnavailable)
+            return .json(report.encoded(), report.isReady ? .ok : .serviceUnavailable)
         case .metrics:
             try allow([.get, .head], request)
             return Response(
@@ -135,11 +138,18 @@ struct ChatResponder: Sendable {
     // MARK: Messages
 
     private func history(
-        _ name: String, _ target: RequestTarget, _ request: Request
+        _ name: String, _ target: RequestTarget, _ request: Request, _ peer: NetworkAddress?
     ) async throws(HTTPRefusal) -> Response {
         let room = try room(name)
-        try checkReader(target, request, of: room)
+        let user = try reader(target, request, of: room)
+        let address = peer.map {
+            proxies.client(
+                peer: $0, forwarded: request.headers[values: HTTPField.Name("X-Forwarded-For")!])
+        }
         let request = try historyRequest(target)
+        if let wait = reading.page(for: user, from: address, at: chat.now) {
+            throw HTTPRefusal(tooManyPages: wait)
+        }
         do throws(ReadError) {
             let page = try await chat.history(of: room, request)
             return .json(
@@ -192,7 +202,7 @@ struct ChatResponder: Sendable {
         } catch {
             throw HTTPRefusal(error)
         }
-        if let wait = rates.take(user, at: .now) {
+        if let wait = chat.allowance(of: user, in: room) {
             throw HTTPRefusal(tooManyMessages: message.id, retryAfter: wait)
         }
         do throws(WriteError) {
@@ -215,16 +225,18 @@ struct ChatResponder: Sendable {
         Credentials(target) { request.headers[values: $0] }
     }
 
-    private func checkReader(
+    /// Who reads; nil when he has not said it, and need not.
+    private func reader(
         _ target: RequestTarget, _ request: Request, of room: RoomID
-    ) throws(HTTPRefusal) {
-        let rights: Rights
+    ) throws(HTTPRefusal) -> String? {
+        let guest: Guest
         do throws(AuthenticationError) {
-            rights = try chat.rights(of: credentials(target, request), in: room)
+            guest = try chat.guest(with: credentials(target, request), in: room)
         } catch {
             throw HTTPRefusal(error)
         }
-        guard rights.contains(.read) else { throw .noRightToRead }
+        guard guest.rights.contains(.read) else { throw .noRightToRead }
+        return guest.user
     }
 
     private func author(

@@ -20,6 +20,7 @@ struct ChatTransport: Sendable {
         var transport = TransportLimits()
         var files = WebFiles()
         var addresses = AddressBook()
+        var reading = ReadingLimits()
         /// Nil: plain HTTP.
         var certificates: TLSCertificates?
         /// What `/metrics` tells.
@@ -28,6 +29,7 @@ struct ChatTransport: Sendable {
 
     let listener: any Service
     let sockets = OpenSockets()
+    let readiness: Readiness
 
     /// - Parameters:
     ///   - bind: with port 0 any free port is taken.
@@ -37,22 +39,22 @@ struct ChatTransport: Sendable {
         _ contents: Contents, bind: HostAndPort, connections: Int, logger: Logger,
         onListening: @escaping @Sendable (_ port: Int) async -> Void
     ) {
+        readiness = Readiness(
+            store: contents.store, pubSub: contents.pubSub, limits: contents.transport,
+            isDraining: { [chat = contents.chat] in chat.isDraining }, logger: logger)
         let responder = ChatResponder(
-            chat: contents.chat,
-            readiness: Readiness(
-                store: contents.store, pubSub: contents.pubSub, limits: contents.transport,
-                isDraining: { [chat = contents.chat] in chat.isDraining }),
+            chat: contents.chat, readiness: readiness,
             origins: contents.origins, limits: contents.limits,
-            rates: PostingRates(
-                perSecond: contents.limits.messagesPerSecond,
-                usersAtMost: contents.transport.postingUsers),
-            files: contents.files, registry: contents.registry)
+            files: contents.files, registry: contents.registry,
+            reading: ReadingRates(limits: contents.reading),
+            proxies: contents.addresses.proxies)
         contents.addReadings(of: sockets)
         let upgrader = WebSocketUpgrader(
             origins: contents.origins, messageBytes: contents.limits.frameBytes,
             limits: contents.transport, sockets: sockets, metrics: contents.chat.metrics,
             addresses: contents.addresses, logger: logger,
             isDraining: { [chat = contents.chat] in chat.isDraining },
+            bye: { [chat = contents.chat] in chat.environment.bye($0, $1) },
             makeSession: { [chat = contents.chat] in chat.makeSession(room: $0, credentials: $1) })
         let channel = WebSocketUpgradeChannel(
             responder: { request, writer, channel in

@@ -36,6 +36,12 @@ struct EffectiveSettings: Sendable {
             .drainTime: "\(configuration.drainTime)",
             .addressSockets: "\(configuration.addresses.sockets)",
             .addressRate: "\(configuration.addresses.socketsPerSecond)",
+            .userSockets: "\(configuration.shared.userSockets)",
+            .userRate: "\(configuration.shared.userMessagesPerSecond)",
+            .userPages: "\(configuration.reading.userPagesPerSecond)",
+            .addressPages: "\(configuration.reading.addressPagesPerSecond)",
+            .roomSockets: "\(configuration.shared.roomSockets)",
+            .roomRate: "\(configuration.shared.roomMessagesPerSecond)",
             .logLevel: configuration.logLevel.rawValue,
         ]
         if let redis = configuration.redis { values[.redisURL] = "\(redis)" }

@@ -91,6 +91,15 @@ struct HTTPRefusal: Error {
         comeBack(after: retryAfter)
     }
 
+    /// Somebody who reads too many pages of history.
+    init(tooManyPages retryAfter: Duration) {
+        status = .tooManyRequests
+        body = ServerFrame.error(
+            .rateLimited, "too many pages; nothing was read", retryAfter: retryAfter,
+            isTemporary: true)
+        comeBack(after: retryAfter)
+    }
+
     /// An address that has, or opens, too many sockets.
     init(tooManySockets retryAfter: Duration) {
         status = .tooManyRequests

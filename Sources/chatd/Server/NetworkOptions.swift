@@ -27,6 +27,54 @@ struct NetworkOptions: ParsableArguments {
     var addressRate: String?
 
     @Option(
+        help: ArgumentHelp(
+            """
+            Pages of history that one address may read by HTTP in a second. \
+            (CHATD_ADDRESS_PAGES, "addressPages"; default: 500)
+            """, valueName: "count"))
+    var addressPages: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Sockets that one user may have open here. \
+            (CHATD_USER_SOCKETS, "userSockets"; default: 200)
+            """, valueName: "count"))
+    var userSockets: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Messages that one user may send here in a second, over all sockets and by HTTP. \
+            (CHATD_USER_RATE, "userRate"; default: 40)
+            """, valueName: "count"))
+    var userRate: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Pages of history that one user may read by HTTP in a second. \
+            (CHATD_USER_PAGES, "userPages"; default: 20)
+            """, valueName: "count"))
+    var userPages: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Sockets that one room may have here. \
+            (CHATD_ROOM_SOCKETS, "roomSockets"; default: 20000)
+            """, valueName: "count"))
+    var roomSockets: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Messages that may be sent to one room here in a second. \
+            (CHATD_ROOM_RATE, "roomRate"; default: 2000)
+            """, valueName: "count"))
+    var roomRate: String?
+
+    @Option(
         name: .customLong("tls-cert"),
         help: ArgumentHelp(
             """
@@ -55,6 +103,12 @@ struct NetworkOptions: ParsableArguments {
         flags[.trustedProxies] = trustedProxies
         flags[.addressSockets] = addressSockets
         flags[.addressRate] = addressRate
+        flags[.addressPages] = addressPages
+        flags[.userSockets] = userSockets
+        flags[.userRate] = userRate
+        flags[.userPages] = userPages
+        flags[.roomSockets] = roomSockets
+        flags[.roomRate] = roomRate
         flags[.tlsCertificate] = tlsCertificate
         flags[.tlsKey] = tlsKey
         flags[.adminBind] = adminBind

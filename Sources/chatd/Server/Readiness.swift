@@ -1,3 +1,4 @@
+import Logging
 import NIOCore
 import Synchronization
 
@@ -8,6 +9,9 @@ import Synchronization
 /// load balancer that took all servers away for that would make it worse.
 actor Readiness {
     struct Report: Equatable {
+        /// The one whose reason is of this program's own words.
+        static let pubSubName = "pubsub"
+
         var isReady: Bool
         /// The server is about to stop.
         var isDraining = false
@@ -19,14 +23,18 @@ actor Readiness {
     private let pubSub: any PubSub
     private let limits: TransportLimits
     private let isDraining: @Sendable () -> Bool
+    private let logger: Logger?
     private var last: (health: StoreHealth, at: ContinuousClock.Instant)?
     private var isAsking = false
 
-    /// - Parameter isDraining: whether the server takes no more sockets.
+    /// - Parameters:
+    ///   - isDraining: whether the server takes no more sockets.
+    ///   - logger: told what went away, with the whole reason, and what came back.
     init(
         store: any MessageStore, pubSub: any PubSub, limits: TransportLimits,
-        isDraining: @escaping @Sendable () -> Bool = { false }
+        isDraining: @escaping @Sendable () -> Bool = { false }, logger: Logger? = nil
     ) {
+        self.logger = logger
         self.isDraining = isDraining
         self.store = store
         self.pubSub = pubSub
@@ -38,7 +46,7 @@ actor Readiness {
         let health = await health()
         let isHeard = pubSub.isConnected
         let pubSub = StoreHealth.Part(
-            name: "pubsub", isReachable: isHeard,
+            name: Report.pubSubName, isReachable: isHeard,
             reason: isHeard
                 ? "" : "other servers cannot be heard; their messages come from the shards")
         let shards = health.parts.filter { $0.name != "catalog" }
@@ -53,14 +61,41 @@ actor Readiness {
         isAsking = true
         let health = await store.health(patience: limits.readinessPatience)
         isAsking = false
+        tell(health)
         last = (health, .now)
         return health
+    }
+
+    /// Logs what differs from the last time.
+    private func tell(_ health: StoreHealth) {
+        for part in health.parts {
+            let before = last?.health.parts.first { $0.name == part.name }
+            switch (before?.isReachable ?? true, part.isReachable) {
+            case (true, true): break
+            case (false, true):
+                logger?.info("a dependency is back", metadata: ["dependency": "\(part.name)"])
+            case (false, false) where before?.trouble == part.trouble: break
+            case (_, false):
+                logger?.warning(
+                    "a dependency cannot be reached",
+                    metadata: ["dependency": "\(part.name)", "error": "\(part.reason)"])
+            }
+        }
+    }
+}
+
+extension StoreHealth.Part {
+    /// Why it cannot be reached; nil when it can.
+    fileprivate var trouble: DependencyTrouble? {
+        isReachable ? nil : DependencyTrouble(reason)
     }
 }
 
 extension Readiness.Report {
     /// `{"ready":true,"draining":false,"dependencies":[{"name":"catalog","state":"up","reason":""}]}`
-    var encoded: ByteBuffer {
+    ///
+    /// - Parameter isForOperators: whether reasons are told in full, with names of hosts.
+    func encoded(isForOperators: Bool = false) -> ByteBuffer {
         var json = JSONWriter(capacity: 512)
         json.raw("{\"ready\":")
         json.boolean(isReady)
@@ -74,7 +109,9 @@ extension Readiness.Report {
             json.raw(",\"state\":")
             json.string(part.isReachable ? "up" : "down")
             json.raw(",\"reason\":")
-            json.string(part.reason)
+            let isOwn = part.name == Self.pubSubName
+            json.string(
+                isForOperators || isOwn ? part.reason : part.trouble.map(\.rawValue) ?? "")
             json.raw("}")
         }
         json.raw("]}")

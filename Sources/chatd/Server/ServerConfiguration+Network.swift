@@ -44,6 +44,29 @@ extension ServerConfiguration {
         return limits
     }
 
+    static func sharedLimits(
+        _ sources: SettingSources
+    ) throws(ConfigurationError) -> SharedLimits {
+        var limits = SharedLimits()
+        limits.userSockets = try count(.userSockets, sources) ?? limits.userSockets
+        limits.userMessagesPerSecond =
+            try count(.userRate, sources) ?? limits.userMessagesPerSecond
+        limits.roomSockets = try count(.roomSockets, sources) ?? limits.roomSockets
+        limits.roomMessagesPerSecond =
+            try count(.roomRate, sources) ?? limits.roomMessagesPerSecond
+        return limits
+    }
+
+    static func readingLimits(
+        _ sources: SettingSources
+    ) throws(ConfigurationError) -> ReadingLimits {
+        var limits = ReadingLimits()
+        limits.userPagesPerSecond = try count(.userPages, sources) ?? limits.userPagesPerSecond
+        limits.addressPagesPerSecond =
+            try count(.addressPages, sources) ?? limits.addressPagesPerSecond
+        return limits
+    }
+
     private static func count(
         _ setting: Setting, _ sources: SettingSources
     ) throws(ConfigurationError) -> Int? {

@@ -27,6 +27,9 @@ struct ServerConfiguration: Sendable {
     /// Who is believed when he names a client's address.
     var proxies: TrustedProxies
     var addresses: AddressLimits
+    /// What one user, and one room, may do.
+    var shared: SharedLimits
+    var reading: ReadingLimits
     /// Nil: plain HTTP.
     var tls: TLSFiles?
     /// Nil: nobody can look inside.
@@ -52,6 +55,8 @@ struct ServerConfiguration: Sendable {
         drainTime = try Self.drainTime(sources)
         proxies = try Self.proxies(sources)
         addresses = try Self.addressLimits(sources)
+        shared = try Self.sharedLimits(sources)
+        reading = try Self.readingLimits(sources)
         tls = try Self.tlsFiles(sources)
         admin = try Self.admin(sources)
         logLevel = try Self.logLevel(sources)

@@ -18,6 +18,12 @@ enum Setting: String, CaseIterable, Sendable {
     case trustedProxies
     case addressSockets
     case addressRate
+    case addressPages
+    case userSockets
+    case userRate
+    case userPages
+    case roomSockets
+    case roomRate
     case tlsCertificate
     case tlsKey
     case adminBind
@@ -46,6 +52,12 @@ enum Setting: String, CaseIterable, Sendable {
         case .trustedProxies: "--trusted-proxies"
         case .addressSockets: "--address-sockets"
         case .addressRate: "--address-rate"
+        case .addressPages: "--address-pages"
+        case .userSockets: "--user-sockets"
+        case .userRate: "--user-rate"
+        case .userPages: "--user-pages"
+        case .roomSockets: "--room-sockets"
+        case .roomRate: "--room-rate"
         case .tlsCertificate: "--tls-cert"
         case .tlsKey: "--tls-key"
         case .adminBind: "--admin-bind"
@@ -74,6 +86,12 @@ enum Setting: String, CaseIterable, Sendable {
         case .trustedProxies: "CHATD_TRUSTED_PROXIES"
         case .addressSockets: "CHATD_ADDRESS_SOCKETS"
         case .addressRate: "CHATD_ADDRESS_RATE"
+        case .addressPages: "CHATD_ADDRESS_PAGES"
+        case .userSockets: "CHATD_USER_SOCKETS"
+        case .userRate: "CHATD_USER_RATE"
+        case .userPages: "CHATD_USER_PAGES"
+        case .roomSockets: "CHATD_ROOM_SOCKETS"
+        case .roomRate: "CHATD_ROOM_RATE"
         case .tlsCertificate: "CHATD_TLS_CERT"
         case .tlsKey: "CHATD_TLS_KEY"
         case .adminBind: "CHATD_ADMIN_BIND"

@@ -78,7 +78,10 @@ struct ConfigurationFile: Equatable, Sendable {
         case (.allowedOrigins, .list(let items)), (.trustedProxies, .list(let items)):
             return items.joined(separator: ",")
         case (.drainTime, .number(let number)), (.addressSockets, .number(let number)),
-            (.addressRate, .number(let number)):
+            (.addressRate, .number(let number)), (.addressPages, .number(let number)),
+            (.userSockets, .number(let number)), (.userRate, .number(let number)),
+            (.userPages, .number(let number)), (.roomSockets, .number(let number)),
+            (.roomRate, .number(let number)):
             return Int(exactly: number).map { String($0) } ?? String(number)
         case (.allowedOrigins, _), (.trustedProxies, _):
             throw .badKind(setting, path: path, allowed: "a list of texts")

@@ -43,8 +43,6 @@ struct TransportLimits: Sendable {
     var readinessPatience: Duration = .seconds(2)
     /// For how long an answer of `/readyz` is repeated: its callers must not become a load.
     var readinessAge: Duration = .seconds(1)
-    /// Users whose rate of posting is remembered; more forget those that have not posted for long.
-    var postingUsers = 10_000
     /// How often the files of the certificate are looked at.
     var certificateInterval: Duration = .seconds(1)
     /// How long stopping waits for requests, messages and sockets before it lets go of them.

@@ -4,12 +4,15 @@ import NIOWebSocket
 /// The last handler of a socket: lets the rules judge each frame, and does what they say.
 final class WebSocketHandler: ChannelInboundHandler {
     typealias InboundIn = WebSocketFrame
+    /// Makes the frame that goes before a close for `reason`.
+    typealias Farewell = @Sendable (_ code: CloseCode, _ reason: String) -> ByteBuffer
 
     private let session: any SocketSession
     private let limits: TransportLimits
     private let sockets: OpenSockets
     private let metrics: ChatMetrics
     private let address: NetworkAddress?
+    private let bye: Farewell?
     private var machine: WebSocketStateMachine
     private var connection: WebSocketConnection?
     private var pings: PingClock
@@ -18,11 +21,14 @@ final class WebSocketHandler: ChannelInboundHandler {
     /// - Parameters:
     ///   - messageBytes: the largest message, fragments together.
     ///   - address: of the client, as far as it is known.
+    ///   - bye: for closes that no session decides; nil: nothing goes before them.
     init(
         session: any SocketSession, messageBytes: Int, limits: TransportLimits,
-        sockets: OpenSockets, metrics: ChatMetrics = ChatMetrics(), address: NetworkAddress? = nil
+        sockets: OpenSockets, metrics: ChatMetrics = ChatMetrics(), address: NetworkAddress? = nil,
+        bye: Farewell? = nil
     ) {
         self.address = address
+        self.bye = bye
         self.session = session
         self.limits = limits
         self.sockets = sockets
@@ -101,7 +107,9 @@ final class WebSocketHandler: ChannelInboundHandler {
     private func isWithinRate() -> Bool {
         guard controlFrames.take(at: .now) != nil else { return true }
         machine.failed()
-        connection?.close(code: CloseCode.tooMany.rawValue, reason: "too many pings and pongs")
+        let reason = "too many pings and pongs"
+        if let bye { connection?.send(bye(.tooMany, reason)) }
+        connection?.close(code: CloseCode.tooMany.rawValue, reason: reason)
         return false
     }
 

@@ -126,6 +126,8 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
     let logger: Logger
     /// Whether no more sockets are taken.
     var isDraining: @Sendable () -> Bool = { false }
+    /// Makes the frame that goes before a close for abuse of WebSocket itself.
+    var bye: WebSocketHandler.Farewell?
     /// Makes the session of whoever these credentials prove, in a room; or one that says why not.
     /// Without a room: for many of them.
     let makeSession: @Sendable (RoomID?, Credentials) -> any SocketSession
@@ -164,7 +166,7 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
                 ByteToMessageHandler(WebSocketFrameSplitter(payloadBytesAtMost: messageBytes)),
                 WebSocketHandler(
                     session: session, messageBytes: messageBytes, limits: limits, sockets: sockets,
-                    metrics: metrics, address: address),
+                    metrics: metrics, address: address, bye: bye),
             ])
             metrics.upgraded(.switchingProtocols)
             return .webSocket

@@ -60,12 +60,15 @@ final class ChatServer: Service {
         try authenticator.identity(of: credentials, at: environment.clock.time())
     }
 
-    /// What the sender of a request may do in `room`, where it does not matter who he is.
-    func rights(
-        of credentials: Credentials, in room: RoomID
-    ) throws(AuthenticationError) -> Rights {
-        try authenticator.rights(of: credentials, in: room, at: environment.clock.time())
+    /// Who asks for something in `room` for which he need not say who he is.
+    func guest(
+        with credentials: Credentials, in room: RoomID
+    ) throws(AuthenticationError) -> Guest {
+        try authenticator.guest(with: credentials, in: room, at: environment.clock.time())
     }
+
+    /// The clock that rates are counted by.
+    var now: ContinuousClock.Instant { environment.clock.now() }
 
     /// The session of a socket that is about to be opened; one that only closes it again when its
     /// sender is not known, or may not read the room.
@@ -76,7 +79,7 @@ final class ChatServer: Service {
         do throws(AuthenticationError) {
             identity = try self.identity(of: credentials)
         } catch {
-            return RefusedSession(.unauthorized, reason: error.reason)
+            return refusal(.unauthorized, error.reason)
         }
         guard let room else {
             return RoomsSession(
@@ -85,7 +88,7 @@ final class ChatServer: Service {
                 makeSession: { [weak self] in self?.session(in: $0, identity: $1, pace: $2) })
         }
         guard identity.rights(in: room).contains(.read) else {
-            return RefusedSession(.forbidden, reason: "no right to read this room")
+            return refusal(.forbidden, "no right to read this room")
         }
         return session(in: room, identity: identity, pace: nil)
     }
@@ -106,6 +109,10 @@ final class ChatServer: Service {
         }
     }
 
+    private func refusal(_ code: CloseCode, _ reason: String) -> RefusedSession {
+        RefusedSession(code, reason: reason, bye: environment.bye(code, reason))
+    }
+
     /// Whether the server takes no more sockets.
     var isDraining: Bool { farewell != nil }
 
@@ -120,6 +127,12 @@ final class ChatServer: Service {
         of room: RoomID, _ request: HistoryRequest
     ) async throws(ReadError) -> HistoryPage {
         try await environment.history(of: room, request)
+    }
+
+    /// How long `user` has to wait before he may post to `room`; nil when he may now: then one
+    /// message is counted, with those of his sockets.
+    func allowance(of user: String, in room: RoomID) -> Duration? {
+        environment.allowances.message(of: user, in: room, at: environment.clock.now())
     }
 
     /// Stores a posted message and relays it to the room's readers on all servers.

@@ -16,7 +16,7 @@ final class ChatSession: SocketSession, MemberOwner {
         var rights: Rights
         var member: Member?
         var room: Room?
-        /// What arrived before `hello` was sent; bounded by ``SessionLimits/earlyFrames``.
+        /// What arrived before `hello` was sent; bounded by ``SessionLimits/earlyBytes``.
         var held: [ByteBuffer] = []
     }
 
@@ -57,6 +57,10 @@ final class ChatSession: SocketSession, MemberOwner {
     // MARK: What the transport tells
 
     func opened(_ socket: any SessionSocket) {
+        // Where the socket has many rooms, it is counted itself.
+        let refusal = environment.allowances.open(
+            user: pace == nil ? user : nil, room: roomID, at: environment.clock.now())
+        if let refusal { return turnAway(refusal, socket) }
         let member = Member(
             id: environment.nextMember(), user: user, socket: socket, owner: self,
             since: environment.clock.time())
@@ -71,7 +75,8 @@ final class ChatSession: SocketSession, MemberOwner {
         let now = environment.clock.now()
         let (intake, member, room) = state.withLock { state in
             let pendingBytes = state.member?.socket.pendingBytes ?? 0
-            let intake = state.machine.received(at: now, pendingBytes: pendingBytes)
+            let intake = state.machine.received(
+                at: now, bytes: text.readableBytes, pendingBytes: pendingBytes)
             if intake == .hold { state.held.append(text) }
             return (intake, state.member, state.room)
         }
@@ -95,6 +100,7 @@ final class ChatSession: SocketSession, MemberOwner {
             return (isOurs, state.member, state.room)
         }
         guard let member, let room else { return }
+        environment.allowances.close(user: pace == nil ? user : nil, room: roomID)
         // The peer repeats our own code: that is no word of the client.
         room.leave(member, isDeparture: !isOurs && CloseCode.isDeparture(code))
     }
@@ -202,14 +208,14 @@ final class ChatSession: SocketSession, MemberOwner {
     }
 
     private func store(_ message: ClientMessage, _ member: Member) {
-        let isHandled = isHandled(
-            { [pace] machine, now in
-                if let wait = pace?.take(at: now) {
-                    return machine.refuse(.rateLimited, wait, now)
-                }
-                return machine.message(at: now)
-            }, id: message.id, member)
-        guard isHandled else { return }
+        guard isHandled({ $0.message(at: $1) }, id: message.id, member) else { return }
+        let now = environment.clock.now()
+        let wait =
+            pace?.take(at: now) ?? environment.allowances.message(of: user, in: roomID, at: now)
+        if let wait {
+            _ = isHandled({ $0.messageRefused(for: wait, at: $1) }, id: message.id, member)
+            return
+        }
         let arrival = environment.arrived(in: roomID)
         let writer = MessageWriter(environment: environment, directory: directory)
         let isStarted = environment.lanes.start(key: roomID) { [self] in
@@ -300,10 +306,14 @@ final class ChatSession: SocketSession, MemberOwner {
         _ ending: SessionStateMachine.Ending, _ member: Member, reconnectAfter: Duration? = nil
     ) {
         guard state.withLock({ $0.machine.end() }) else { return }
-        let farewell = Farewell(
-            ending, after: reconnectAfter ?? environment.reconnectDelay(),
-            limits: environment.limits.session)
+        let farewell = environment.farewell(ending, reconnectAfter: reconnectAfter)
         member.socket.eventLoop.execute { [socket = member.socket] in socket.end(farewell) }
+    }
+
+    /// Closes a socket that has not joined.
+    private func turnAway(_ ending: SessionStateMachine.Ending, _ socket: any SessionSocket) {
+        _ = state.withLock { $0.machine.end() }
+        socket.end(environment.farewell(ending))
     }
 
     private func logFailure(of what: StaticString, _ error: String) {

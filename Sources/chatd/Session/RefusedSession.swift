@@ -5,14 +5,19 @@ import NIOCore
 final class RefusedSession: SocketSession {
     private let code: CloseCode
     private let reason: String
+    private let bye: ByteBuffer
 
-    /// - Parameter reason: for people; at most 123 bytes.
-    init(_ code: CloseCode, reason: String) {
+    /// - Parameters:
+    ///   - reason: for people; at most 123 bytes.
+    ///   - bye: the frame that says the same.
+    init(_ code: CloseCode, reason: String, bye: ByteBuffer) {
         self.code = code
         self.reason = reason
+        self.bye = bye
     }
 
     func opened(_ socket: any SessionSocket) {
+        socket.send(bye)
         socket.close(code: code.rawValue, reason: reason)
     }
 

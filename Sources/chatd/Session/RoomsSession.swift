@@ -7,8 +7,8 @@ import Synchronization
 ///
 /// Each room that is joined gets a ``ChatSession`` of its own, with a ``RoomSocket`` in place of
 /// the socket: it knows nothing of the others. Here frames find their room, rooms come and go, and
-/// what concerns the whole socket is looked after. What ends a room (no right, sent out, no beat
-/// in it) leaves the others alone; anything else ends the socket.
+/// what concerns the whole socket is looked after. What ends a room alone is said by
+/// ``SessionStateMachine/Ending/isOfRoom``; anything else ends the socket.
 final class RoomsSession: SocketSession {
     private struct Seat {
         var session: ChatSession
@@ -61,6 +61,9 @@ final class RoomsSession: SocketSession {
     // MARK: What the transport tells
 
     func opened(_ socket: any SessionSocket) {
+        let refusal = environment.allowances.open(
+            user: user, room: nil, at: environment.clock.now())
+        if let refusal { return socket.end(environment.farewell(refusal)) }
         state.withLock { $0.socket = socket }
         registry.add(self)
         // Asked after that: whoever comes later is not among those that stopping tells.
@@ -84,13 +87,14 @@ final class RoomsSession: SocketSession {
 
     func closed(code: UInt16?) {
         registry.remove(self)
-        let (seats, isOurs) = state.withLock { state in
+        let (seats, isOurs, isCounted) = state.withLock { state in
             defer {
                 state.seats = [:]
                 state.socket = nil
             }
-            return (state.seats, !state.machine.end())
+            return (state.seats, !state.machine.end(), state.socket != nil)
         }
+        if isCounted { environment.allowances.close(user: user, room: nil) }
         // The peer repeats our own code: that is no word of the client.
         for seat in seats.values { seat.session.closed(code: isOurs ? nil : code) }
     }
@@ -191,8 +195,7 @@ final class RoomsSession: SocketSession {
                 "at most \(most) rooms on one socket: leave one, or open another socket")
         }
         guard identity.rights(in: room).contains(.read) else {
-            let farewell = Farewell(.noRight, after: .zero, limits: environment.limits.session)
-            return send(farewell.bye, socket, in: room)
+            return send(environment.farewell(.noRight).bye, socket, in: room)
         }
         guard let session = makeSession(room, identity, pace) else { return }
         let roomSocket = RoomSocket(socket, room: room) { [weak self] socket, farewell in
@@ -208,8 +211,8 @@ final class RoomsSession: SocketSession {
             throw FrameError(.badRoom, field: "room", "not joined")
         }
         seat.session.closed(code: CloseCode.done.rawValue)
-        let farewell = Farewell(.done, "left", reconnectAfter: .zero)
-        seat.socket.eventLoop.execute { seat.socket.send(farewell.bye) }
+        let bye = environment.bye(.done, "left", reconnectAfter: .zero)
+        seat.socket.eventLoop.execute { seat.socket.send(bye) }
     }
 
     /// Lets the socket live for as long as the fresh token says, in the rooms that it allows.
@@ -234,27 +237,19 @@ final class RoomsSession: SocketSession {
 
     /// A room's session has ended. On the event loop.
     private func ended(_ socket: RoomSocket, _ farewell: Farewell) {
-        switch farewell.code {
-        case .forbidden, .silent:
-            // The room may have been left, and joined anew, in the meantime.
-            let seat = state.withLock { state -> Seat? in
-                guard state.seats[socket.room]?.socket === socket else { return nil }
-                return state.seats.removeValue(forKey: socket.room)
-            }
-            guard let seat else { return }
-            socket.send(farewell.bye)
-            seat.session.closed(code: nil)
-        case .done, .stopped, .brokenFrame, .binary, .badText, .tooBig, .draining, .tooSlow,
-            .unauthorized, .tooMany:
-            finish(farewell)
+        guard farewell.isOfRoom else { return finish(farewell) }
+        // The room may have been left, and joined anew, in the meantime.
+        let seat = state.withLock { state -> Seat? in
+            guard state.seats[socket.room]?.socket === socket else { return nil }
+            return state.seats.removeValue(forKey: socket.room)
         }
+        guard let seat else { return }
+        socket.send(farewell.bye)
+        seat.session.closed(code: nil)
     }
 
     private func end(_ ending: SessionStateMachine.Ending, reconnectAfter: Duration? = nil) {
-        finish(
-            Farewell(
-                ending, after: reconnectAfter ?? environment.reconnectDelay(),
-                limits: environment.limits.session))
+        finish(environment.farewell(ending, reconnectAfter: reconnectAfter))
     }
 
     private func finish(_ farewell: Farewell) {

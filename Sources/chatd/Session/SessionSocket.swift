@@ -48,24 +48,8 @@ struct Farewell: Sendable {
     var reason: String
     /// The last frame.
     var bye: ByteBuffer
-
-    /// - Parameter retryAfter: when the client should stay away at least this long.
-    init(
-        _ code: CloseCode, _ reason: String, reconnectAfter: Duration, retryAfter: Duration? = nil
-    ) {
-        self.code = code
-        self.reason = reason
-        bye = ServerFrame.bye(
-            code, reason, reconnectAfter: reconnectAfter, retryAfter: retryAfter)
-    }
-
-    /// - Parameter delay: how long the client is to wait, any penance not counted.
-    init(_ ending: SessionStateMachine.Ending, after delay: Duration, limits: SessionLimits) {
-        let penance = ending.code == .tooMany ? limits.penance : nil
-        self.init(
-            ending.code, ending.reason, reconnectAfter: (penance ?? .zero) + delay,
-            retryAfter: penance)
-    }
+    /// Whether only the room is over where the socket has many.
+    var isOfRoom = false
 }
 
 /// What a socket tells its session; always called on the socket's event loop, in order.

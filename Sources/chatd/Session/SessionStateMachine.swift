@@ -32,6 +32,8 @@ struct SessionStateMachine: Sendable {
     /// Why the server closes the socket.
     enum Ending: Equatable {
         case silent, tooSlow, tooManyErrors, tooManyFrames, stopped, draining, kicked
+        /// Other sockets of the user, or in the room, have taken all places.
+        case tooManySocketsOfUser, roomFull
         /// The identity has to be proven again, and was not.
         case expired
         /// The identity was proven again, and may not read the room any more.
@@ -48,6 +50,7 @@ struct SessionStateMachine: Sendable {
     private var badFrames: Budget
     private var refusals: Budget
     private var heldFrames = 0
+    private var heldBytes = 0
     private var writesInFlight = 0
     private var historyReads = 0
     private var lastBeat: Instant
@@ -95,8 +98,10 @@ struct SessionStateMachine: Sendable {
 
     /// A frame arrived.
     ///
-    /// - Parameter pendingBytes: what is waiting in the socket in the other direction.
-    mutating func received(at now: Instant, pendingBytes: Int) -> Intake {
+    /// - Parameters:
+    ///   - bytes: its size.
+    ///   - pendingBytes: what is waiting in the socket in the other direction.
+    mutating func received(at now: Instant, bytes: Int = 0, pendingBytes: Int) -> Intake {
         switch phase {
         case .ending:
             return .ignore
@@ -104,7 +109,10 @@ struct SessionStateMachine: Sendable {
             return .end(.expired)
         case .opening:
             heldFrames += 1
-            return heldFrames > limits.earlyFrames ? .end(.tooManyFrames) : .hold
+            heldBytes += bytes
+            let isTooMuch =
+                heldFrames > limits.earlyFrames || heldBytes > limits.earlyBytes
+            return isTooMuch ? .end(.tooManyFrames) : .hold
         case .open:
             return pendingBytes > limits.pendingBytesAtMost ? .end(.tooSlow) : .handle
         }
@@ -125,6 +133,12 @@ struct SessionStateMachine: Sendable {
         }
         writesInFlight += 1
         return .handle
+    }
+
+    /// A message that was to be stored is not: the user, or the room, has to wait.
+    mutating func messageRefused(for wait: Duration, at now: Instant) -> Intake {
+        writeEnded()
+        return refuse(.rateLimited, wait, now)
     }
 
     mutating func writeEnded() {
@@ -215,12 +229,22 @@ extension SessionStateMachine.Ending {
         switch self {
         case .silent: .silent
         case .tooSlow: .tooSlow
-        case .tooManyErrors, .tooManyFrames: .tooMany
+        case .tooManyErrors, .tooManyFrames, .tooManySocketsOfUser, .roomFull: .tooMany
         case .stopped: .stopped
         case .expired: .unauthorized
         case .noRight: .forbidden
         case .draining: .draining
         case .kicked: .forbidden
+        }
+    }
+
+    /// Whether a socket with many rooms lives on without this one.
+    var isOfRoom: Bool {
+        switch self {
+        case .silent, .roomFull, .noRight, .kicked: true
+        case .tooSlow, .tooManyErrors, .tooManyFrames, .tooManySocketsOfUser, .stopped, .draining,
+            .expired:
+            false
         }
     }
 
@@ -231,6 +255,8 @@ extension SessionStateMachine.Ending {
         case .tooSlow: "too slow"
         case .tooManyErrors: "too many errors"
         case .tooManyFrames: "too many frames"
+        case .tooManySocketsOfUser: "too many sockets of this user"
+        case .roomFull: "too many sockets in this room"
         case .stopped: "server stopped"
         case .expired: "token: expired"
         case .noRight: "no right to read this room"

@@ -18,6 +18,12 @@ struct TokenBucket: Sendable {
         self.burst = interval * (burst ?? perSecond)
     }
 
+    /// How long to wait for the next token; nil when there is one.
+    func wait(at now: ContinuousClock.Instant) -> Duration? {
+        let excess = max(full ?? now, now) + interval - now - burst
+        return excess > .zero ? excess : nil
+    }
+
     /// Takes a token.
     ///
     /// - Returns: nil when there was one, else how long to wait for the next; nothing was taken.

@@ -100,8 +100,7 @@ import Tracing
             chat: chat.server,
             readiness: Readiness(
                 store: chat.store, pubSub: chat.pubSub, limits: TransportLimits()),
-            origins: OriginRule(), limits: ChatLimits(),
-            rates: PostingRates(perSecond: 10, usersAtMost: 10), files: WebFiles(),
+            origins: OriginRule(), limits: ChatLimits(), files: WebFiles(),
             registry: registry)
     }
 }

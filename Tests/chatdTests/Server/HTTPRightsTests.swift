@@ -22,8 +22,7 @@ import Testing
                 chat: chat.server,
                 readiness: Readiness(
                     store: chat.store, pubSub: chat.pubSub, limits: TransportLimits()),
-                origins: OriginRule(), limits: ChatLimits(),
-                rates: PostingRates(perSecond: 10, usersAtMost: 10), files: WebFiles(),
+                origins: OriginRule(), limits: ChatLimits(), files: WebFiles(),
                 registry: PrometheusRegistry(logger: logger))
             try await body(responder) { rights in
                 try signer.token(

@@ -90,16 +90,4 @@ import Testing
             WebSocketUpgrader.accepting(key: "dGhlIHNhbXBsZSBub25jZQ==")
                 == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
     }
-
-    @Test func `each user may post as often as agreed`() {
-        let rates = PostingRates(perSecond: 2, usersAtMost: 2)
-        let now = ContinuousClock.now
-
-        #expect(rates.take("ada", at: now) == nil)
-        #expect(rates.take("ada", at: now) == nil)
-        #expect(rates.take("ada", at: now) == .milliseconds(500))
-        #expect(rates.take("bo", at: now) == nil)
-        #expect(rates.take("cy", at: now) == nil)
-        #expect(rates.take("ada", at: now + .seconds(1)) == nil)
-    }
 }

@@ -126,8 +126,9 @@ import Testing
         try socket.receive(socket.frame(.text, "hello"))
 
         let written = Array(socket.turn().joined())
-        let close = socket.close(4429, "too many pings and pongs")
-        #expect(Array(written.suffix(close.count)) == close)
+        let end =
+            [0x81, 3] + Array("bye".utf8) + socket.close(4429, "too many pings and pongs")
+        #expect(Array(written.suffix(end.count)) == end)
         #expect(socket.session.texts.isEmpty)
     }
 
@@ -267,7 +268,7 @@ private struct OpenedSocket {
             ByteToMessageHandler(WebSocketFrameSplitter(payloadBytesAtMost: 65_536)),
             WebSocketHandler(
                 session: session, messageBytes: 65_536, limits: TransportLimits(),
-                sockets: sockets),
+                sockets: sockets, bye: { _, _ in ByteBuffer(string: "bye") }),
         ])
         #expect(turn() == [[0x89, 8, 0, 0, 0, 0, 0, 0, 0, 1]])
         #expect(sockets.count == 1)

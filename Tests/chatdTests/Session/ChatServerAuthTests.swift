@@ -46,7 +46,7 @@ import Testing
         }
     }
 
-    @Test func `who has no token, or none for this room, is closed without a word`() async throws {
+    @Test func `who has no token, or none for this room, is told so and closed`() async throws {
         try await run { gate in
             let nobody = gate.chat.client("ada")
             let late = gate.chat.client(token: try gate.token(lasting: 0))
@@ -61,7 +61,12 @@ import Testing
             #expect(blind.socket.closeCode == 4403)
             #expect(elsewhere.socket.closeCode == 4403)
             #expect(roomless.socket.closeCode == 4403)
-            #expect(nobody.socket.frames.isEmpty && blind.socket.frames.isEmpty)
+            for (client, code) in [(nobody, 4401), (blind, 4403)] {
+                #expect(client.socket.frames.map(\.type) == ["bye"])
+                #expect(client.frames("bye").first?.number("code") == code)
+                #expect(client.frames("bye").first?.string("reason")?.isEmpty == false)
+                #expect(client.frames("bye").first?.number("reconnectAfter") == 200)
+            }
         }
     }
 

@@ -20,6 +20,17 @@ import Testing
         #expect(outcomes.last == .end(.tooManyFrames))
     }
 
+    @Test func `frames before hello are bounded by their bytes, too`() {
+        var machine = SessionStateMachine(limits: ChatLimits(), now: start)
+        let longest = ChatLimits().frameBytes
+
+        let outcomes = (0..<5).map { _ in
+            machine.received(at: start, bytes: longest, pendingBytes: 0)
+        }
+
+        #expect(outcomes == [.hold, .hold, .hold, .hold, .end(.tooManyFrames)])
+    }
+
     @Test mutating func `frames after the end are ignored, and it ends once`() {
         #expect(machine.end() == true)
         #expect(machine.end() == false)
