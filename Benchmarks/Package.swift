@@ -28,12 +28,25 @@ let package = Package(
         .executableTarget(
             name: "BareClient", dependencies: ["CPostgres"],
             cSettings: [.unsafeFlags(["-O2"])]),
+        // Thousands of chat clients in one thread: it must cost less than what it loads.
+        .executableTarget(
+            name: "ChatLoad",
+            cSettings: [.unsafeFlags(["-O2", "-Wall", "-Wextra", "-Werror"])]),
         // What the programs share: servers on disk, clusters, figures.
         .target(
             name: "BenchKit",
             dependencies: [
                 .product(name: "ShardRouter", package: "shardchat"),
                 .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "ChatBench",
+            dependencies: [
+                "BenchKit",
+                // Built beside it and started as programs of their own.
+                "ChatLoad",
+                .product(name: "chatd", package: "shardchat"),
             ],
             swiftSettings: strict),
         .executableTarget(
