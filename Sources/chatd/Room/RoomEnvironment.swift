@@ -9,6 +9,7 @@ final class RoomEnvironment: Sendable {
     let store: any MessageStore
     let pubSub: any PubSub
     let lanes: WorkLanes
+    let outlets = LoopOutlets()
     let clock: ChatClock
     let limits: ChatLimits
     let receipts: ReceiptKeyring

@@ -49,8 +49,10 @@ struct ChatTransport: Sendable {
             files: contents.files, registry: contents.registry)
         contents.addReadings(of: sockets)
         let upgrader = WebSocketUpgrader(
-            origins: contents.origins, messageBytes: contents.limits.frameBytes,
-            limits: contents.transport, sockets: sockets, metrics: contents.chat.metrics,
+            origins: contents.origins,
+            environment: SocketEnvironment(
+                messageBytes: contents.limits.frameBytes, limits: contents.transport,
+                sockets: sockets, metrics: contents.chat.metrics),
             addresses: contents.addresses, logger: logger,
             isDraining: { [chat = contents.chat] in chat.isDraining },
             makeSession: { [chat = contents.chat] in chat.makeSession(room: $0, credentials: $1) })
