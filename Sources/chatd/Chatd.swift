@@ -2,6 +2,7 @@ import ArgumentParser
 import FoundationEssentials
 import Glibc
 import Logging
+import NIOCore
 
 /// The command: reads the settings, then runs the program.
 @main
@@ -173,6 +174,8 @@ struct Chatd: AsyncParsableCommand {
             handler.logLevel = settings.logLevel
             return handler
         }
+        // As many loops as this process may have cores, which may be fewer than the machine's.
+        NIOSingletons.groupLoopCountSuggestion = ProcessInfo.processInfo.activeProcessorCount
         do throws(ProgramError) {
             try await ChatProgram(configuration: settings, logger: Logger(label: "chatd")).run()
         } catch {

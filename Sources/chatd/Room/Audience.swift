@@ -1,13 +1,42 @@
 import NIOCore
 
-/// The members that a room writes to, grouped by event loop: a frame for all of them costs one hop
-/// per loop, whatever their number.
+/// The members that a room writes to, grouped by event loop: a frame for all of them is handed over
+/// once per loop, whatever their number.
 struct Audience {
     /// The members of one loop. Adding and removing cost the same at any size.
     private struct Group {
-        let loop: any EventLoop
-        var members: [Member] = []
-        var positions: [MemberID: Int] = [:]
+        let outlet: LoopOutlet
+        private(set) var members: [Member] = []
+        private(set) var positions: [MemberID: Int] = [:]
+        /// The members as they were at the last delivery; nil when that was others.
+        private var known: LoopOutlet.Readers?
+
+        init(outlet: LoopOutlet) {
+            self.outlet = outlet
+        }
+
+        mutating func readers() -> LoopOutlet.Readers {
+            if let known { return known }
+            let readers = LoopOutlet.Readers(members)
+            known = readers
+            return readers
+        }
+
+        mutating func add(_ member: Member) {
+            known = nil
+            precondition(positions[member.id] == nil, "a member is added once")
+            positions[member.id] = members.count
+            members.append(member)
+        }
+
+        mutating func remove(at position: Int) {
+            known = nil
+            positions[members[position].id] = nil
+            let last = members.removeLast()
+            guard position < members.count else { return }
+            members[position] = last
+            positions[last.id] = position
+        }
     }
 
     private var groups: [Group] = []
@@ -15,28 +44,21 @@ struct Audience {
     var isEmpty: Bool { groups.isEmpty }
 
     mutating func add(_ member: Member) {
-        let loop = member.socket.eventLoop
         let index: Int
-        if let known = groups.firstIndex(where: { $0.loop === loop }) {
+        if let known = groups.firstIndex(where: { $0.outlet === member.outlet }) {
             index = known
         } else {
-            groups.append(Group(loop: loop))
+            groups.append(Group(outlet: member.outlet))
             index = groups.count - 1
         }
-        precondition(groups[index].positions[member.id] == nil, "a member is added once")
-        groups[index].positions[member.id] = groups[index].members.count
-        groups[index].members.append(member)
+        groups[index].add(member)
     }
 
     mutating func remove(_ member: Member) {
-        guard let index = groups.firstIndex(where: { $0.positions[member.id] != nil }),
-            let position = groups[index].positions.removeValue(forKey: member.id)
+        guard let index = groups.firstIndex(where: { $0.outlet === member.outlet }),
+            let position = groups[index].positions[member.id]
         else { return }
-        let last = groups[index].members.removeLast()
-        if last.id != member.id {
-            groups[index].members[position] = last
-            groups[index].positions[last.id] = position
-        }
+        groups[index].remove(at: position)
         if groups[index].members.isEmpty { groups.remove(at: index) }
     }
 
@@ -49,16 +71,15 @@ struct Audience {
     }
 
     /// Hands `frame` to every member but one, in the order of the calls.
-    func deliver(
-        _ frame: ByteBuffer, _ delivery: RoomState.Delivery, except: MemberID?, pendingBytes: Int
+    mutating func deliver(
+        _ frame: ByteBuffer, _ kind: RoomState.Delivery, except: MemberID?, pendingBytes: Int
     ) {
-        for group in groups {
-            let members = group.members
-            group.loop.execute {
-                for member in members where member.id != except {
-                    member.deliver(frame, delivery, pendingBytes: pendingBytes)
-                }
-            }
+        for index in groups.indices {
+            groups[index].outlet.enqueue(
+                .delivery(
+                    LoopOutlet.Delivery(
+                        frame: frame, kind: kind, readers: groups[index].readers(),
+                        except: except, pendingBytes: pendingBytes)))
         }
     }
 }

@@ -24,24 +24,27 @@ protocol MemberOwner: AnyObject, Sendable {
 
 /// A socket in a room.
 ///
-/// All frames go out through the socket's event loop, one after the other, so that what was
-/// enqueued first arrives first, whoever enqueued it.
+/// All frames go out through the outlet of the socket's event loop, so that what was enqueued first
+/// arrives first, whoever enqueued it.
 final class Member: Sendable {
     let id: MemberID
     let user: String
     let socket: any SessionSocket
     let owner: any MemberOwner
     let since: Timestamp
+    let outlet: LoopOutlet
 
     /// The last message that was not written because the socket was too slow; 0 when none was.
     private let skipped = Atomic<UInt64>(0)
     /// Whether a `presence` frame was not written.
     private let lacksPresence = Atomic<Bool>(false)
 
+    /// - Parameter outlet: of the socket's event loop.
     init(
         id: MemberID, user: String, socket: any SessionSocket, owner: any MemberOwner,
-        since: Timestamp
+        since: Timestamp, outlet: LoopOutlet
     ) {
+        self.outlet = outlet
         self.since = since
         self.id = id
         self.user = user
@@ -53,13 +56,17 @@ final class Member: Sendable {
 
     /// Sends `frame` after everything that was enqueued before.
     func enqueue(_ frame: ByteBuffer) {
-        socket.eventLoop.execute { [socket] in socket.send(frame) }
+        outlet.enqueue(.frame(frame, self))
     }
 
-    /// Sends a frame that the whole room gets, unless more than `pendingBytes` are waiting in the
-    /// socket: then it is skipped, and healed later. On the socket's event loop.
-    func deliver(_ frame: ByteBuffer, _ delivery: RoomState.Delivery, pendingBytes: Int) {
-        guard socket.pendingBytes > pendingBytes else { return socket.send(frame) }
+    /// Whether the socket has no more than `pendingBytes` waiting. Else a frame that the whole room
+    /// gets is not written to it, and healed later.
+    func canTake(within pendingBytes: Int) -> Bool {
+        socket.pendingBytes <= pendingBytes
+    }
+
+    /// A frame that the whole room gets was not written to the socket.
+    func skipped(_ delivery: RoomState.Delivery) {
         switch delivery {
         case .message(let ordinal): skipped.store(ordinal, ordering: .relaxed)
         case .presence: lacksPresence.store(true, ordering: .relaxed)

@@ -203,12 +203,7 @@ final class Room: Sendable {
                 time: environment.clock.time(), head: welcome.head, headID: welcome.headID,
                 isWarm: welcome.isWarm),
             limits: environment.limits)
-        let presence = welcome.presence.encoded
-        member.socket.eventLoop.execute {
-            member.socket.send(hello)
-            member.socket.send(presence)
-            member.owner.welcomed()
-        }
+        member.outlet.enqueue(.greeting([hello, welcome.presence.encoded], member))
     }
 }
 

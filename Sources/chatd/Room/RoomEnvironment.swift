@@ -10,6 +10,7 @@ final class RoomEnvironment: Sendable {
     let store: any MessageStore
     let pubSub: any PubSub
     let lanes: WorkLanes
+    let outlets = LoopOutlets()
     let clock: ChatClock
     let limits: ChatLimits
     /// What users and rooms may still do here.

@@ -50,11 +50,13 @@ struct ChatTransport: Sendable {
             proxies: contents.addresses.proxies)
         contents.addReadings(of: sockets)
         let upgrader = WebSocketUpgrader(
-            origins: contents.origins, messageBytes: contents.limits.frameBytes,
-            limits: contents.transport, sockets: sockets, metrics: contents.chat.metrics,
+            origins: contents.origins,
+            environment: SocketEnvironment(
+                messageBytes: contents.limits.frameBytes, limits: contents.transport,
+                sockets: sockets, metrics: contents.chat.metrics,
+                bye: { [chat = contents.chat] in chat.environment.bye($0, $1) }),
             addresses: contents.addresses, logger: logger,
             isDraining: { [chat = contents.chat] in chat.isDraining },
-            bye: { [chat = contents.chat] in chat.environment.bye($0, $1) },
             makeSession: { [chat = contents.chat] in chat.makeSession(room: $0, credentials: $1) })
         let channel = WebSocketUpgradeChannel(
             responder: { request, writer, channel in

@@ -29,8 +29,13 @@ struct TransportLimits: Sendable {
     /// Pings and pongs of one client in a second, and at once: a client needs one in some seconds,
     /// and each costs as much as a frame that is counted.
     var controlFramesPerSecond = 100
-    /// Reads of one connection before it is the turn of the next one on its loop; up to 64 KiB each.
+    /// Reads of one connection before it is the turn of the next one on its loop.
     var readsPerTurn: UInt = 1
+    /// Bytes of the buffer that each connection keeps for reading, as long as it does not fill it: a
+    /// heartbeat, a message of some lines, the head of a request.
+    var readBytes = 512
+    /// Bytes of one read of a connection that has filled its buffers.
+    var readBytesAtMost = 64 * 1_024
     /// How long a socket that was closed may take to answer the close.
     var closePatience: Duration = .seconds(2)
     /// The shortest time between two pings: about one per heartbeat.

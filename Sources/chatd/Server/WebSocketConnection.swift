@@ -7,7 +7,8 @@ import Synchronization
 ///
 /// open → closing (our close frame is under way) → ended
 ///
-/// What is sent within one turn of the loop leaves in one flush. Whoever fills the queue looks at
+/// What is sent within one turn of the loop leaves in one flush. What many sockets are sent goes
+/// straight to the channel, as bytes that all of them share. Whoever fills the queue looks at
 /// ``pendingBytes`` and closes; the queue itself refuses nothing but pongs.
 final class WebSocketConnection: SessionSocket {
     private enum Phase {
@@ -16,6 +17,8 @@ final class WebSocketConnection: SessionSocket {
 
     private enum Item {
         case frame(WebSocketOpcode, ByteBuffer)
+        /// Frames that have their headers.
+        case wire(ByteBuffer)
         /// The client has a bounded time for its close frame from here on.
         case awaitClose
         /// Nothing is read any more that could be the client's close frame.
@@ -24,9 +27,13 @@ final class WebSocketConnection: SessionSocket {
 
         /// What the item adds to ``pendingBytes``.
         var bytes: Int {
-            guard case .frame(_, let payload) = self else { return 0 }
-            return payload.readableBytes
-                + WebSocketFrameWriter.headerBytes(payloadBytes: payload.readableBytes)
+            switch self {
+            case .frame(_, let payload):
+                payload.readableBytes
+                    + WebSocketFrameWriter.headerBytes(payloadBytes: payload.readableBytes)
+            case .wire(let frames): frames.readableBytes
+            case .awaitClose, .closeOutput, .end: 0
+            }
         }
     }
 
@@ -36,6 +43,8 @@ final class WebSocketConnection: SessionSocket {
         /// Where the pong that waits is among the items.
         var pong: Int?
         var isDrainScheduled = false
+        /// Whether the channel holds something that waits for a flush.
+        var isUnflushed = false
         /// Ours, if we were the first to close.
         var closeCode: UInt16?
     }
@@ -46,22 +55,22 @@ final class WebSocketConnection: SessionSocket {
     }
 
     private let channel: any Channel
-    private let limits: TransportLimits
-    private let bytesSent: Counter
+    private let environment: SocketEnvironment
     let address: NetworkAddress?
     private let outbox = Mutex(Outbox())
+    /// Bytes in the outbox and, roughly, in a channel that cannot keep up.
     private let pending = Atomic<Int>(0)
+    /// Bytes that the channel could not write at once, as far as they are known. On the event loop.
+    private let stuck = Atomic<Int>(0)
     /// Nanoseconds; negative before the first pong.
     private let roundTripNanoseconds = Atomic<Int64>(-1)
 
     init(
-        channel: any Channel, limits: TransportLimits, bytesSent: Counter,
-        address: NetworkAddress? = nil
+        channel: any Channel, environment: SocketEnvironment, address: NetworkAddress? = nil
     ) {
         self.address = address
         self.channel = channel
-        self.limits = limits
-        self.bytesSent = bytesSent
+        self.environment = environment
     }
 
     // MARK: For the session
@@ -79,6 +88,39 @@ final class WebSocketConnection: SessionSocket {
         enqueue { outbox in
             guard outbox.phase == .open else { return }
             outbox.items.append(.frame(.text, text))
+        }
+    }
+
+    func write(_ text: ByteBuffer) {
+        outbox.withLock { outbox in
+            guard outbox.phase == .open else { return }
+            append(.frame(.text, text), to: &outbox)
+        }
+    }
+
+    func write(_ frames: SharedFrames) {
+        let wire = frames.wire
+        let isNext = outbox.withLock { outbox in
+            guard outbox.phase == .open else { return false }
+            guard outbox.items.isEmpty else {
+                append(.wire(wire), to: &outbox)
+                return false
+            }
+            outbox.isUnflushed = true
+            return true
+        }
+        guard isNext else { return }
+        environment.metrics.bytesSent.increment(by: wire.readableBytes)
+        channel.write(wire, promise: nil)
+    }
+
+    func flush() {
+        let (items, isUnflushed) = takeItems()
+        if !items.isEmpty {
+            drain(items)
+        } else if isUnflushed {
+            channel.flush()
+            noteStuck()
         }
     }
 
@@ -132,7 +174,7 @@ final class WebSocketConnection: SessionSocket {
 
     /// Answers a ping. Of several that wait only the last is answered, none while too much waits.
     func pong(_ payload: ByteBuffer) {
-        guard pendingBytes <= limits.pongBytes else { return }
+        guard pendingBytes <= environment.limits.pongBytes else { return }
         enqueue { outbox in
             guard outbox.phase == .open else { return }
             if let index = outbox.pong {
@@ -191,21 +233,35 @@ final class WebSocketConnection: SessionSocket {
             outbox.isDrainScheduled = true
             return true
         }
-        if isFirst { eventLoop.execute { self.drain() } }
+        if isFirst { eventLoop.execute { self.flushScheduled() } }
     }
 
-    private func drain() {
-        let items = outbox.withLock { outbox in
-            outbox.isDrainScheduled = false
-            outbox.pong = nil
-            defer { outbox.items = [] }
-            return outbox.items
+    private func append(_ item: Item, to outbox: inout Outbox) {
+        outbox.items.append(item)
+        pending.add(item.bytes, ordering: .relaxed)
+    }
+
+    private func flushScheduled() {
+        outbox.withLock { $0.isDrainScheduled = false }
+        flush()
+    }
+
+    private func takeItems() -> (items: [Item], isUnflushed: Bool) {
+        outbox.withLock { outbox in
+            defer {
+                outbox.pong = nil
+                outbox.items = []
+                outbox.isUnflushed = false
+            }
+            return (outbox.items, outbox.isUnflushed)
         }
-        guard !items.isEmpty else { return }
+    }
+
+    private func drain(_ items: [Item]) {
         var ending = Ending.stays
         for item in items {
             switch item {
-            case .frame: break
+            case .frame, .wire: break
             case .awaitClose: ending = .awaitsClose
             case .closeOutput: ending = .closesOutput
             case .end: ending = .ends
@@ -216,36 +272,83 @@ final class WebSocketConnection: SessionSocket {
 
     private func write(_ items: [Item], _ ending: Ending) {
         var batch = channel.allocator.buffer(capacity: copiedBytes(of: items))
-        for case .frame(let opcode, let payload) in items {
-            WebSocketFrameWriter.writeHeader(
-                opcode, payloadBytes: payload.readableBytes, to: &batch)
-            if payload.readableBytes <= limits.copiedPayloadBytes {
-                batch.writeImmutableBuffer(payload)
-            } else {
-                channel.write(batch, promise: nil)
-                channel.write(payload, promise: nil)
-                batch = channel.allocator.buffer(capacity: 0)
+        for item in items {
+            switch item {
+            case .frame(let opcode, let payload):
+                WebSocketFrameWriter.writeHeader(
+                    opcode, payloadBytes: payload.readableBytes, to: &batch)
+                append(payload, to: &batch)
+            case .wire(let frames): append(frames, to: &batch)
+            case .awaitClose, .closeOutput, .end: break
             }
         }
-        // Writes complete in order: the last one stands for all. It may be empty.
         let bytes = items.reduce(0) { $0 + $1.bytes }
-        let written = channel.eventLoop.makePromise(of: Void.self)
-        written.futureResult.whenComplete { _ in
-            self.pending.subtract(bytes, ordering: .relaxed)
-            self.act(on: ending)
+        environment.metrics.bytesSent.increment(by: bytes)
+        pending.subtract(bytes, ordering: .relaxed)
+        guard ending != .stays else {
+            if batch.readableBytes > 0 { channel.write(batch, promise: nil) }
+            channel.flush()
+            return noteStuck()
         }
-        if ending != .stays { cutLater() }
-        bytesSent.increment(by: bytes)
+        cutLater()
+        let written = channel.eventLoop.makePromise(of: Void.self)
+        written.futureResult.whenComplete { _ in self.act(on: ending) }
         channel.writeAndFlush(batch, promise: written)
+        noteStuck()
+    }
+
+    /// Copies `bytes` behind what is to be written, or writes them as they are when they are many.
+    private func append(_ bytes: ByteBuffer, to batch: inout ByteBuffer) {
+        guard bytes.readableBytes > environment.limits.copiedPayloadBytes else {
+            batch.writeImmutableBuffer(bytes)
+            return
+        }
+        if batch.readableBytes > 0 { channel.write(batch, promise: nil) }
+        channel.write(bytes, promise: nil)
+        batch = channel.allocator.buffer(capacity: 0)
     }
 
     private func copiedBytes(of items: [Item]) -> Int {
-        var bytes = 0
-        for case .frame(_, let payload) in items {
-            bytes += WebSocketFrameWriter.headerBytes(payloadBytes: payload.readableBytes)
-            if payload.readableBytes <= limits.copiedPayloadBytes { bytes += payload.readableBytes }
+        items.reduce(0) { count, item in
+            switch item {
+            case .frame(_, let payload):
+                count + WebSocketFrameWriter.headerBytes(payloadBytes: payload.readableBytes)
+                    + copiedBytes(of: payload)
+            case .wire(let frames): count + copiedBytes(of: frames)
+            case .awaitClose, .closeOutput, .end: count
+            }
         }
-        return bytes
+    }
+
+    private func copiedBytes(of bytes: ByteBuffer) -> Int {
+        bytes.readableBytes <= environment.limits.copiedPayloadBytes ? bytes.readableBytes : 0
+    }
+
+    /// Counts what the channel holds after a flush, until it has written that.
+    ///
+    /// A channel that holds less than its high-water mark counts as empty: nobody asks more exactly,
+    /// and a client that keeps up costs nothing here.
+    private func noteStuck() {
+        guard !channel.isWritable, channel.isActive, let options = channel.syncOptions else {
+            return
+        }
+        let held: Int
+        do {
+            held = try options.getOption(.bufferedWritableBytes)
+        } catch {
+            return  // The channel has just been closed, and holds nothing.
+        }
+        let bytes = held - stuck.load(ordering: .relaxed)
+        guard bytes > 0 else { return }
+        stuck.add(bytes, ordering: .relaxed)
+        pending.add(bytes, ordering: .relaxed)
+        // Writes complete in order: an empty one stands for all before it.
+        let written = channel.eventLoop.makePromise(of: Void.self)
+        written.futureResult.whenComplete { _ in
+            self.stuck.subtract(bytes, ordering: .relaxed)
+            self.pending.subtract(bytes, ordering: .relaxed)
+        }
+        channel.writeAndFlush(ByteBuffer(), promise: written)
     }
 
     /// Everything up to here is written, or lost with the channel.
@@ -258,7 +361,7 @@ final class WebSocketConnection: SessionSocket {
     }
 
     private func cutLater() {
-        eventLoop.scheduleTask(in: TimeAmount(limits.closePatience)) { [channel] in
+        eventLoop.scheduleTask(in: TimeAmount(environment.limits.closePatience)) { [channel] in
             channel.close(promise: nil)
         }
     }

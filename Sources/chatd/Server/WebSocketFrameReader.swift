@@ -87,26 +87,3 @@ struct WebSocketFrameReader {
         return Int(length)
     }
 }
-
-/// The reader as the first handler of a socket.
-final class WebSocketFrameSplitter: ByteToMessageDecoder {
-    typealias InboundOut = WebSocketFrame
-
-    private var reader: WebSocketFrameReader
-
-    /// - Parameter payloadBytesAtMost: of one frame.
-    init(payloadBytesAtMost: Int) {
-        reader = WebSocketFrameReader(payloadBytesAtMost: payloadBytesAtMost)
-    }
-
-    func decode(
-        context: ChannelHandlerContext, buffer: inout ByteBuffer
-    ) throws -> DecodingState {
-        guard let frame = try reader.next(in: &buffer) else { return .needMoreData }
-        context.fireChannelRead(Self.wrapInboundOut(frame))
-        return .continue
-    }
-}
-
-@available(*, unavailable)
-extension WebSocketFrameSplitter: Sendable {}

@@ -1,39 +1,35 @@
 import NIOCore
 import NIOWebSocket
 
-/// The last handler of a socket: lets the rules judge each frame, and does what they say.
+/// The one handler of a socket: cuts what arrives into frames, lets the rules judge each of them,
+/// and does what they say.
 final class WebSocketHandler: ChannelInboundHandler {
-    typealias InboundIn = WebSocketFrame
-    /// Makes the frame that goes before a close for `reason`.
-    typealias Farewell = @Sendable (_ code: CloseCode, _ reason: String) -> ByteBuffer
+    typealias InboundIn = ByteBuffer
 
     private let session: any SocketSession
-    private let limits: TransportLimits
-    private let sockets: OpenSockets
-    private let metrics: ChatMetrics
+    private let environment: SocketEnvironment
     private let address: NetworkAddress?
-    private let bye: Farewell?
+    private var reader: WebSocketFrameReader
+    /// The beginning of a frame; at most one frame and what came with it in one read.
+    private var rest: ByteBuffer?
+    /// Whether nothing that comes can be told apart any more.
+    private var isUnreadable = false
     private var machine: WebSocketStateMachine
     private var connection: WebSocketConnection?
     private var pings: PingClock
     private var controlFrames: TokenBucket
 
-    /// - Parameters:
-    ///   - messageBytes: the largest message, fragments together.
-    ///   - address: of the client, as far as it is known.
-    ///   - bye: for closes that no session decides; nil: nothing goes before them.
+    /// - Parameter address: of the client, as far as it is known.
     init(
-        session: any SocketSession, messageBytes: Int, limits: TransportLimits,
-        sockets: OpenSockets, metrics: ChatMetrics = ChatMetrics(), address: NetworkAddress? = nil,
-        bye: Farewell? = nil
+        session: any SocketSession, environment: SocketEnvironment, address: NetworkAddress? = nil
     ) {
         self.address = address
-        self.bye = bye
         self.session = session
-        self.limits = limits
-        self.sockets = sockets
-        self.metrics = metrics
-        machine = WebSocketStateMachine(messageBytes: messageBytes, fragments: limits.fragments)
+        self.environment = environment
+        let limits = environment.limits
+        reader = WebSocketFrameReader(payloadBytesAtMost: environment.messageBytes)
+        machine = WebSocketStateMachine(
+            messageBytes: environment.messageBytes, fragments: limits.fragments)
         pings = PingClock(interval: TimeAmount(limits.pingInterval))
         controlFrames = TokenBucket(perSecond: limits.controlFramesPerSecond)
     }
@@ -42,10 +38,9 @@ final class WebSocketHandler: ChannelInboundHandler {
         // An upgrade may come too late: then nobody would tell the session of the end.
         guard context.channel.isActive else { return }
         let connection = WebSocketConnection(
-            channel: context.channel, limits: limits, bytesSent: metrics.bytesSent,
-            address: address)
+            channel: context.channel, environment: environment, address: address)
         self.connection = connection
-        sockets.opened()
+        environment.sockets.opened()
         session.opened(connection)
         ping(context)
     }
@@ -53,16 +48,40 @@ final class WebSocketHandler: ChannelInboundHandler {
     func channelInactive(context: ChannelHandlerContext) {
         if let connection {
             self.connection = nil
+            rest = nil
             let code = connection.lost()
             session.closed(code: machine.peerCode)
-            sockets.closed()
-            metrics.closed(code ?? machine.peerCode)
+            environment.sockets.closed()
+            environment.metrics.closed(code ?? machine.peerCode)
         }
         context.fireChannelInactive()
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        switch machine.received(unwrapInboundIn(data)) {
+        guard !isUnreadable else { return }
+        var bytes = unwrapInboundIn(data)
+        if var rest {
+            self.rest = nil
+            rest.writeBuffer(&bytes)
+            bytes = rest
+        }
+        do throws(WebSocketFrameReader.Failure) {
+            while connection != nil, let frame = try reader.next(in: &bytes) {
+                received(frame, context)
+            }
+            if bytes.readableBytes > 0 {
+                bytes.discardReadBytes()
+                rest = bytes
+            }
+        } catch {
+            isUnreadable = true
+            machine.failed()
+            connection?.closeUnreadable(code: error.code.rawValue, reason: error.reason)
+        }
+    }
+
+    private func received(_ frame: WebSocketFrame, _ context: ChannelHandlerContext) {
+        switch machine.received(frame) {
         case .deliver(let text):
             session.received(text)
             ping(context)
@@ -92,15 +111,7 @@ final class WebSocketHandler: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        switch error {
-        case let failure as WebSocketFrameReader.Failure:
-            machine.failed()
-            connection?.closeUnreadable(code: failure.code.rawValue, reason: failure.reason)
-        case is ByteToMessageDecoderError:
-            break  // More of what could not be read; the close is on its way.
-        default:
-            context.close(promise: nil)
-        }
+        context.close(promise: nil)
     }
 
     /// Whether so many pings and pongs are allowed; closes the socket when they are not.
@@ -108,7 +119,7 @@ final class WebSocketHandler: ChannelInboundHandler {
         guard controlFrames.take(at: .now) != nil else { return true }
         machine.failed()
         let reason = "too many pings and pongs"
-        if let bye { connection?.send(bye(.tooMany, reason)) }
+        if let bye = environment.bye { connection?.send(bye(.tooMany, reason)) }
         connection?.close(code: CloseCode.tooMany.rawValue, reason: reason)
         return false
     }

@@ -48,6 +48,11 @@ struct WebSocketUpgradeChannel: HTTPChannelHandler {
         }
         return channel.eventLoop.makeCompletedFuture {
             try channel.syncOptions?.setOption(.maxMessagesPerRead, value: limits.readsPerTurn)
+            try channel.syncOptions?.setOption(
+                .recvAllocator,
+                value: AdaptiveRecvByteBufferAllocator(
+                    minimum: limits.readBytes, initial: limits.readBytes,
+                    maximum: limits.readBytesAtMost))
             return Value(channel: channel, outcome: try addHandlers(to: channel, logger: logger))
         }
     }
@@ -117,17 +122,11 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
     let requiredUpgradeHeaders: [String] = []
 
     let origins: OriginRule
-    /// Bytes of one message, fragments together.
-    let messageBytes: Int
-    let limits: TransportLimits
-    let sockets: OpenSockets
-    let metrics: ChatMetrics
+    let environment: SocketEnvironment
     var addresses = AddressBook()
     let logger: Logger
     /// Whether no more sockets are taken.
     var isDraining: @Sendable () -> Bool = { false }
-    /// Makes the frame that goes before a close for abuse of WebSocket itself.
-    var bye: WebSocketHandler.Farewell?
     /// Makes the session of whoever these credentials prove, in a room; or one that says why not.
     /// Without a room: for many of them.
     let makeSession: @Sendable (RoomID?, Credentials) -> any SocketSession
@@ -162,13 +161,9 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
             let request = try socketRequest(upgradeRequest)
             let address = client(channel, upgradeRequest)
             let session = makeSession(request.room, request.credentials)
-            try channel.pipeline.syncOperations.addHandlers([
-                ByteToMessageHandler(WebSocketFrameSplitter(payloadBytesAtMost: messageBytes)),
-                WebSocketHandler(
-                    session: session, messageBytes: messageBytes, limits: limits, sockets: sockets,
-                    metrics: metrics, address: address, bye: bye),
-            ])
-            metrics.upgraded(.switchingProtocols)
+            try channel.pipeline.syncOperations.addHandler(
+                WebSocketHandler(session: session, environment: environment, address: address))
+            environment.metrics.upgraded(.switchingProtocols)
             return .webSocket
         }
     }
@@ -195,12 +190,12 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
 
     /// Answers here: NIO forgets a request that asked for an upgrade and does not get it.
     private func refuse(_ channel: any Channel, _ refusal: HTTPRefusal) {
-        metrics.upgraded(refusal.status)
+        environment.metrics.upgraded(refusal.status)
         for part in refusal.parts { channel.write(part, promise: nil) }
         channel.flush()
         // Not cut at once: a reset would overtake the answer while the client still sends.
         channel.close(mode: .output, promise: nil)
-        channel.eventLoop.scheduleTask(in: TimeAmount(limits.closePatience)) {
+        channel.eventLoop.scheduleTask(in: TimeAmount(environment.limits.closePatience)) {
             channel.close(promise: nil)
         }
     }

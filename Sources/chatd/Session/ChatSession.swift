@@ -63,7 +63,8 @@ final class ChatSession: SocketSession, MemberOwner {
         if let refusal { return turnAway(refusal, socket) }
         let member = Member(
             id: environment.nextMember(), user: user, socket: socket, owner: self,
-            since: environment.clock.time())
+            since: environment.clock.time(),
+            outlet: environment.outlets.outlet(of: socket.eventLoop))
         state.withLock { $0.member = member }
         let room = directory.join(member, to: roomID)
         state.withLock { $0.room = room }

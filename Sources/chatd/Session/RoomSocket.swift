@@ -3,8 +3,7 @@ import ShardRouter
 
 /// One room of a socket that carries many: every frame that is sent through it names the room.
 ///
-/// The shared bytes of a frame are copied for each such socket; a one-room socket sends them as
-/// they are.
+/// What all of a room are sent is put into that form once, and shared by all such sockets.
 final class RoomSocket: SessionSocket {
     let socket: any SessionSocket
     let room: RoomID
@@ -32,6 +31,18 @@ final class RoomSocket: SessionSocket {
 
     func send(_ text: ByteBuffer) {
         socket.send(tag.tagged(text))
+    }
+
+    func write(_ text: ByteBuffer) {
+        socket.write(tag.tagged(text))
+    }
+
+    func write(_ frames: SharedFrames) {
+        socket.write(frames.changed { tag.tagged($0) })
+    }
+
+    func flush() {
+        socket.flush()
     }
 
     func end(_ farewell: Farewell) {

@@ -10,6 +10,15 @@ protocol SessionSocket: AnyObject, Sendable {
     /// May be called in an order with other frames only from one place at a time.
     func send(_ text: ByteBuffer)
 
+    /// Writes one text frame as ``send(_:)`` does, but may wait for ``flush()``. On the event loop.
+    func write(_ text: ByteBuffer)
+
+    /// Writes frames that other sockets are sent, too; may wait for ``flush()``. On the event loop.
+    func write(_ frames: SharedFrames)
+
+    /// Hands over what was written. On the event loop.
+    func flush()
+
     /// Sends a close frame with `code` and ends the connection. Idempotent; the first code wins.
     func close(code: UInt16, reason: String)
 
@@ -33,6 +42,14 @@ extension SessionSocket {
     }
 
     var namesRoom: Bool { false }
+
+    func write(_ text: ByteBuffer) { send(text) }
+
+    func write(_ frames: SharedFrames) {
+        for text in frames.texts { write(text) }
+    }
+
+    func flush() {}
 
     /// Who is at the other end, proxies not counted; nil when it is not known.
     var clientAddress: String? {

@@ -27,8 +27,10 @@ struct EmbeddedSocket {
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
         try channel.pipeline.syncOperations.addHandler(
             WebSocketHandler(
-                session: session, messageBytes: 1_024, limits: TransportLimits(),
-                sockets: OpenSockets(), metrics: metrics))
+                session: session,
+                environment: SocketEnvironment(
+                    messageBytes: 1_024, limits: TransportLimits(), sockets: OpenSockets(),
+                    metrics: metrics)))
         channel.embeddedEventLoop.run()
     }
 

@@ -34,17 +34,47 @@ import Testing
         #expect(written.count == header.count + bytes)
     }
 
-    @Test func `bytes count as pending until the channel has written them`() throws {
+    @Test func `bytes count as pending until a channel that is full has written them`() throws {
         let socket = try OpenedSocket()
-        let gate = WriteGate()
-        try socket.channel.pipeline.syncOperations.addHandler(gate, position: .first)
+        let gate = try socket.shut()
 
         socket.session.socket?.send(ByteBuffer(string: "hello"))
         _ = socket.turn()
         #expect(socket.session.socket?.pendingBytes == 7)
+        socket.session.socket?.write(SharedFrames([ByteBuffer(string: "you")]))
+        socket.session.socket?.flush()
+        #expect(socket.session.socket?.pendingBytes == 12)
         gate.open()
 
+        #expect(
+            socket.turn() == [[0x81, 5] + Array("hello".utf8), [0x81, 3] + Array("you".utf8)])
         #expect(socket.session.socket?.pendingBytes == 0)
+    }
+
+    @Test func `frames that are shared keep their place among the socket's own`() throws {
+        let socket = try OpenedSocket()
+        let shared = SharedFrames([ByteBuffer(string: "b"), ByteBuffer(string: "c")])
+
+        socket.session.socket?.write(shared)
+        socket.session.socket?.write(ByteBuffer(string: "d"))
+        socket.session.socket?.write(shared)
+        socket.session.socket?.send(ByteBuffer(string: "e"))
+        socket.session.socket?.flush()
+
+        let texts = [98, 99, 100, 98, 99, 101] as [UInt8]
+        #expect(Array(socket.turn().joined()) == texts.flatMap { [0x81, 1, $0] })
+        #expect(socket.session.socket?.pendingBytes == 0)
+    }
+
+    @Test func `nothing is written after the close, shared or not`() throws {
+        let socket = try OpenedSocket()
+
+        socket.session.socket?.write(SharedFrames([ByteBuffer(string: "a")]))
+        socket.session.socket?.close(code: 1001, reason: "")
+        socket.session.socket?.write(SharedFrames([ByteBuffer(string: "b")]))
+        socket.session.socket?.flush()
+
+        #expect(Array(socket.turn().joined()) == [0x81, 1, 97] + socket.close(1001, ""))
     }
 
     @Test func `an unmasked frame is closed with 1002`() throws {
@@ -142,7 +172,7 @@ import Testing
 
     @Test func `pings of a client that does not read are not answered`() throws {
         let socket = try OpenedSocket()
-        try socket.channel.pipeline.syncOperations.addHandler(WriteGate(), position: .first)
+        _ = try socket.shut()
         socket.session.socket?.send(ByteBuffer(repeating: 97, count: 100_000))
         _ = socket.turn()
         let pending = socket.session.socket?.pendingBytes
@@ -264,12 +294,12 @@ private struct OpenedSocket {
 
     init(answersFirstPing: Bool = true) throws {
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
-        try channel.pipeline.syncOperations.addHandlers([
-            ByteToMessageHandler(WebSocketFrameSplitter(payloadBytesAtMost: 65_536)),
+        try channel.pipeline.syncOperations.addHandler(
             WebSocketHandler(
-                session: session, messageBytes: 65_536, limits: TransportLimits(),
-                sockets: sockets, bye: { _, _ in ByteBuffer(string: "bye") }),
-        ])
+                session: session,
+                environment: SocketEnvironment(
+                    messageBytes: 65_536, limits: TransportLimits(), sockets: sockets,
+                    bye: { _, _ in ByteBuffer(string: "bye") })))
         #expect(turn() == [[0x89, 8, 0, 0, 0, 0, 0, 0, 0, 1]])
         #expect(sockets.count == 1)
     }
@@ -282,6 +312,14 @@ private struct OpenedSocket {
             if write.readableBytes > 0 { writes.append(Array(write.readableBytesView)) }
         }
         return writes
+    }
+
+    /// Writes nothing any more until the gate is opened.
+    func shut() throws -> FlushGate {
+        let gate = FlushGate()
+        try channel.pipeline.syncOperations.addHandler(gate, position: .first)
+        channel.isWritable = false
+        return gate
     }
 
     func receive(_ bytes: [UInt8]) throws {
@@ -321,22 +359,27 @@ private final class RecordingSession: SocketSession {
     func closed(code: UInt16?) { state.withLock { $0.closes.append(code) } }
 }
 
-/// Holds the writes of a channel back, as a client that does not read does.
-private final class WriteGate: ChannelOutboundHandler {
+/// Holds back what a channel flushes, as a client that does not read does.
+private final class FlushGate: ChannelOutboundHandler {
     typealias OutboundIn = ByteBuffer
 
-    private var promises: [EventLoopPromise<Void>] = []
+    private var isShut = true
+    private var context: ChannelHandlerContext?
 
-    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
-        if let promise { promises.append(promise) }
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+    }
+
+    func flush(context: ChannelHandlerContext) {
+        if !isShut { context.flush() }
     }
 
     func open() {
-        promises.forEach { $0.succeed() }
-        promises = []
+        isShut = false
+        context?.flush()
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
-        open()
+        self.context = nil
     }
 }

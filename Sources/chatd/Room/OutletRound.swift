@@ -1,0 +1,146 @@
+import NIOCore
+
+/// One round of a loop's outlet: sorts what is to be sent by socket, so that each socket is written
+/// to once. What one socket is sent keeps its order.
+///
+/// Frames for the same readers are put on the wire together and shared. Members who are sent
+/// something of their own beside them are written to frame by frame.
+struct OutletRound {
+    /// Frames of one room for the same readers.
+    private struct Run {
+        let readers: LoopOutlet.Readers
+        var frames: [(place: Int, delivery: LoopOutlet.Delivery)] = []
+        var bytes = 0
+        /// Whether somebody is left out of a frame.
+        var hasExceptions = false
+    }
+
+    /// What one member alone is sent.
+    private struct Letter {
+        var place: Int
+        var frames: [ByteBuffer]
+        var isGreeting: Bool
+    }
+
+    /// Bytes in one shared buffer, so that a socket that is too slow notices before much more waits
+    /// in it than is allowed.
+    private static let sharedBytes = 64 * 1024
+
+    private var runs: [Run] = []
+    private var letters: [ObjectIdentifier: [Letter]] = [:]
+    private var addressees: [Member] = []
+
+    init(_ items: [LoopOutlet.Item]) {
+        var latest: [ObjectIdentifier: Int] = [:]
+        for (place, item) in items.enumerated() {
+            switch item {
+            case .frame(let frame, let member):
+                add(Letter(place: place, frames: [frame], isGreeting: false), for: member)
+            case .greeting(let frames, let member):
+                add(Letter(place: place, frames: frames, isGreeting: true), for: member)
+            case .delivery(let delivery):
+                add(delivery, place, &latest)
+            }
+        }
+    }
+
+    /// Writes everything to the sockets, and flushes each of them once. On their event loop.
+    consuming func write() {
+        for run in runs { write(run) }
+        for member in addressees {
+            for letter in letters[ObjectIdentifier(member)] ?? [] { post(letter, to: member) }
+        }
+        if runs.count > 1 {
+            for run in runs {
+                for member in run.readers.members { member.socket.flush() }
+            }
+        }
+        for member in addressees { member.socket.flush() }
+    }
+
+    // MARK: Sorting
+
+    private mutating func add(_ letter: Letter, for member: Member) {
+        let key = ObjectIdentifier(member)
+        if letters[key] == nil { addressees.append(member) }
+        letters[key, default: []].append(letter)
+    }
+
+    private mutating func add(
+        _ delivery: LoopOutlet.Delivery, _ place: Int, _ latest: inout [ObjectIdentifier: Int]
+    ) {
+        let key = ObjectIdentifier(delivery.readers)
+        let index: Int
+        if let known = latest[key], runs[known].bytes < Self.sharedBytes {
+            index = known
+        } else {
+            index = runs.count
+            runs.append(Run(readers: delivery.readers))
+            latest[key] = index
+        }
+        runs[index].frames.append((place, delivery))
+        runs[index].bytes += delivery.frame.readableBytes
+        if delivery.except != nil { runs[index].hasExceptions = true }
+    }
+
+    // MARK: Writing
+
+    private mutating func write(_ run: Run) {
+        let frames = SharedFrames(run.frames.map(\.delivery.frame))
+        let isOnly = runs.count == 1
+        for member in run.readers.members {
+            let key = ObjectIdentifier(member)
+            if !letters.isEmpty, let own = letters[key] {
+                letters[key] = deliver(run, among: own, to: member)
+                continue
+            }
+            deliver(run, frames, to: member)
+            // A socket may be in several rooms; then it is flushed after all of them.
+            if isOnly { member.socket.flush() }
+        }
+    }
+
+    private func deliver(_ run: Run, _ frames: SharedFrames, to member: Member) {
+        guard !run.hasExceptions || !run.frames.contains(where: { $0.delivery.except == member.id })
+        else {
+            for (_, delivery) in run.frames { deliver(delivery, to: member) }
+            return
+        }
+        if member.canTake(within: run.frames[0].delivery.pendingBytes) {
+            member.socket.write(frames)
+        } else {
+            for (_, delivery) in run.frames { member.skipped(delivery.kind) }
+        }
+    }
+
+    /// Writes the frames of `run`, and before each what the member was sent before it.
+    ///
+    /// - Returns: what the member is sent later.
+    private func deliver(
+        _ run: Run, among letters: [Letter], to member: Member
+    ) -> [Letter] {
+        var letters = letters[...]
+        for (place, delivery) in run.frames {
+            while let letter = letters.first, letter.place < place {
+                post(letter, to: member)
+                letters.removeFirst()
+            }
+            deliver(delivery, to: member)
+        }
+        return Array(letters)
+    }
+
+    private func deliver(_ delivery: LoopOutlet.Delivery, to member: Member) {
+        guard delivery.except != member.id else { return }
+        if member.canTake(within: delivery.pendingBytes) {
+            member.socket.write(delivery.frame)
+        } else {
+            member.skipped(delivery.kind)
+        }
+    }
+
+    private func post(_ letter: Letter, to member: Member) {
+        for frame in letter.frames { member.socket.write(frame) }
+        if letter.isGreeting { member.owner.welcomed() }
+    }
+}
