@@ -65,8 +65,14 @@ extension DevCluster {
                 + "-l \(quoted(log)) -w -t 60 -o \(quoted("-p \(server.port) \(flags)")) "
                 + "start >/dev/null 2>&1")
         guard status == 0 else {
+            let end = ServerProcess.tail(log)
+            if end.contains("Address already in use") {
+                throw OperationError.failed(
+                    "\(server.name) does not start: another program has taken port \(server.port)",
+                    next: "try again when it is free; a new cluster takes --port-base")
+            }
             throw OperationError.failed(
-                "\(server.name) does not start:\(ServerProcess.tail(log))", next: "read \(log)")
+                "\(server.name) does not start:\(end)", next: "read \(log)")
         }
     }
 
