@@ -17,8 +17,10 @@ protocol Authenticator: Sendable {
     ) throws(AuthenticationError) -> Rights
 }
 
-/// Believes everybody, and lets him do everything.
+/// Believes everybody, and lets everybody do the same.
 struct OpenAuthenticator: Authenticator {
+    var rights: Rights = .all
+
     var takesTokens: Bool { false }
 
     func identity(
@@ -28,7 +30,8 @@ struct OpenAuthenticator: Authenticator {
             throw .name(FrameError(.badFrame, field: "user", "missing: add ?user=NAME"))
         }
         do throws(FrameError) {
-            return Identity(user: try UserName.parse(name))
+            return Identity(
+                user: try UserName.parse(name), grants: .everywhere(rights))
         } catch {
             throw .name(error)
         }
@@ -37,7 +40,7 @@ struct OpenAuthenticator: Authenticator {
     func rights(
         of credentials: Credentials, in room: RoomID, at now: Timestamp
     ) throws(AuthenticationError) -> Rights {
-        .all
+        rights
     }
 }
 

@@ -29,6 +29,8 @@ protocol MemberOwner: AnyObject, Sendable {
 final class Member: Sendable {
     let id: MemberID
     let user: String
+    /// What the user could do when he came in.
+    let rights: Rights
     let socket: any SessionSocket
     let owner: any MemberOwner
     let since: Timestamp
@@ -39,9 +41,10 @@ final class Member: Sendable {
     private let lacksPresence = Atomic<Bool>(false)
 
     init(
-        id: MemberID, user: String, socket: any SessionSocket, owner: any MemberOwner,
-        since: Timestamp
+        id: MemberID, user: String, rights: Rights, socket: any SessionSocket,
+        owner: any MemberOwner, since: Timestamp
     ) {
+        self.rights = rights
         self.since = since
         self.id = id
         self.user = user

@@ -75,6 +75,7 @@ final class Room: Sendable {
     func stored(
         _ message: StoredMessage, frame: ByteBuffer, receipt: String?, author: Member?
     ) {
+        let event = message.message.moderation
         let ack = author.map { author in
             (
                 frame: ServerFrame.ack(
@@ -85,7 +86,7 @@ final class Room: Sendable {
         perform { contents, now in
             contents.state.stored(
                 seq: message.seq, id: message.message.id, author: message.message.author,
-                frame: frame, ack: ack, now: now)
+                frame: frame, event: event, ack: ack, now: now)
         }
     }
 
@@ -160,8 +161,9 @@ final class Room: Sendable {
     private func perform(
         _ event: (inout Contents, ContinuousClock.Instant) -> [RoomState.Action]
     ) {
-        let now = environment.clock.now()
+        let (now, time) = (environment.clock.now(), environment.clock.time())
         contents.withLock { contents in
+            contents.state.time = time
             for action in event(&contents, now) { perform(action, &contents) }
         }
     }
@@ -186,6 +188,12 @@ final class Room: Sendable {
             contents.members[id]?.enqueue(ServerFrame.want(ids, above: above))
         case .lookUp(let ids):
             environment.lanes.start(key: id) { await self.lookUp(ids) }
+        case .dismiss(let id, let ending):
+            guard let member = contents.members[id] else { return }
+            // Behind the frames before it, and without the lock.
+            member.socket.eventLoop.execute { [delay = environment.reconnectDelay()] in
+                member.owner.dismiss(ending, reconnectAfter: delay)
+            }
         case .read(let request):
             environment.lanes.start(key: id) { await self.read(request) }
         }
@@ -196,7 +204,7 @@ final class Room: Sendable {
             ServerFrame.Hello(
                 server: environment.serverName, room: id, user: member.user,
                 time: environment.clock.time(), head: welcome.head, headID: welcome.headID,
-                isWarm: welcome.isWarm),
+                isWarm: welcome.isWarm, rights: member.rights),
             limits: environment.limits)
         let presence = welcome.presence.encoded
         member.socket.eventLoop.execute {
@@ -254,8 +262,10 @@ extension Room {
         }
         let read = messages.map(readMessage)
         let isWhole = page.isComplete
+        let sanctions = try await environment.store.sanctions(of: id, patience: limits.readPatience)
         perform { contents, now in
-            contents.state.filled(read, head: head, isWhole: isWhole, now: now)
+            contents.state.filled(
+                read, head: head, isWhole: isWhole, sanctions: sanctions, now: now)
         }
     }
 
@@ -282,7 +292,7 @@ extension Room {
             frame: ServerFrame.message(
                 stored, receipt: environment.receipts.receipt(for: stored.message),
                 limits: environment.limits),
-            age: age(of: stored.message))
+            age: age(of: stored.message), event: stored.message.moderation)
     }
 
     /// How long ago a server received the message; at most a day, which is old enough.

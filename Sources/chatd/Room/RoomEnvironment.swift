@@ -12,6 +12,7 @@ final class RoomEnvironment: Sendable {
     let clock: ChatClock
     let limits: ChatLimits
     let receipts: ReceiptKeyring
+    let sanctionBook: SanctionBook
     let logger: Logger
     /// The name that clients see.
     let serverName: String
@@ -35,6 +36,7 @@ final class RoomEnvironment: Sendable {
         self.serverName = serverName
         self.limits = limits
         self.receipts = receipts
+        sanctionBook = SanctionBook(store: store, clock: clock)
         self.clock = clock
         self.lanes = lanes
         self.logger = logger

@@ -72,6 +72,7 @@ struct RequestTarget: Equatable, Sendable {
 enum Route: Equatable, Sendable {
     case socket(room: String)
     case messages(room: String)
+    case moderation(room: String)
     case health
     case readiness
     case metrics
@@ -91,6 +92,7 @@ enum Route: Equatable, Sendable {
                 switch segments[3] {
                 case "socket": .socket(room: segments[2])
                 case "messages": .messages(room: segments[2])
+                case "moderation": .moderation(room: segments[2])
                 default: .unknown
                 }
             default: .unknown
