@@ -357,7 +357,8 @@ extension RoomState {
         if isDelivered { ordinal += 1 }
         return Window.Entry(
             seq: message.seq, id: message.id, author: message.author,
-            frame: showable(message.frame, of: message.id), arrivedAt: now - message.age, ordinal: isDelivered ? ordinal : 0, writtenAt: now)
+            frame: showable(message.frame, of: message.id), arrivedAt: now - message.age,
+            ordinal: isDelivered ? ordinal : 0, writtenAt: now)
     }
 
     private mutating func tellPresence(_ now: Instant, _ actions: inout [Action]) {

@@ -21,7 +21,8 @@ import Testing
 
     private func frame(_ act: String) -> ByteBuffer {
         ByteBuffer(
-            string: #"{"type":"moderate","id":"\#(Self.id)","sentAt":"2026-11-23T10:15:02Z",\#(act)}"#
+            string:
+                #"{"type":"moderate","id":"\#(Self.id)","sentAt":"2026-11-23T10:15:02Z",\#(act)}"#
         )
     }
 
@@ -90,8 +91,9 @@ import Testing
         #expect(told.flag("deleted") == true)
         #expect(told.string("text") == "")
         #expect(told.string("receipt") == nil)
-        let again = try ReadFrame(ServerFrame.emptied(
-            ServerFrame.emptied(whole, deletedBy: 9), deletedBy: 12))
+        let again = try ReadFrame(
+            ServerFrame.emptied(
+                ServerFrame.emptied(whole, deletedBy: 9), deletedBy: 12))
         #expect(again.number("deletedBy") == 12)
         let broken = ByteBuffer(string: "{7}")
         #expect(ServerFrame.emptied(broken, deletedBy: 1) == broken)
@@ -111,8 +113,9 @@ import Testing
         }
         #expect(answer.event?.act == .kick("bo", seconds: nil))
         #expect(answer.message.text == "")
-        for event in [#"{"kind":"crown","user":"bo"}"#, #"{"kind":"mute","user":"bo","for":9}"#, "7"]
-        {
+        for event in [
+            #"{"kind":"crown","user":"bo"}"#, #"{"kind":"mute","user":"bo","for":9}"#, "7",
+        ] {
             let other = text.replacing(#"{"kind":"kick","user":"bo"}"#, with: event)
             #expect(throws: FrameError.self) {
                 try ClientFrame.decode(ByteBuffer(string: other), limits: ChatLimits())
@@ -125,8 +128,9 @@ import Testing
         let event = RoomEvent.message(
             seq: 7, id: .numbered(1), author: "mod", frame: ByteBuffer(string: "{}"), event: act)
 
-        guard case .message(7, .numbered(1), "mod", let frame, let told) =
-            RoomEvent.decode(event.encoded())
+        guard
+            case .message(7, .numbered(1), "mod", let frame, let told) =
+                RoomEvent.decode(event.encoded())
         else {
             Issue.record("it is a message")
             return

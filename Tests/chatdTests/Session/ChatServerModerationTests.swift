@@ -80,7 +80,8 @@ import Testing
             let mod = chat.client("mod")
             try await mod.join()
             for act in [
-                act(1, "\"delete\":\"\(id(7))\""), act(1, #""mute":"mod""#), act(1, #""kick":"mod""#),
+                act(1, "\"delete\":\"\(id(7))\""), act(1, #""mute":"mod""#),
+                act(1, #""kick":"mod""#),
             ] {
                 mod.send(act)
                 let error = try await mod.next("error")
