@@ -2,14 +2,23 @@
 
 import asyncio
 
+import pytest
 from playwright.async_api import expect
 
 from chat_client import Socket
 from test_chat import bubble, enter, write
-from test_token import guarded, token  # noqa: F401
+from test_token import SECRET as KEY, token
 
 SECRET = "nobody should read this"
 TEXTS = "[...document.querySelectorAll('.message .text')].map((node) => node.textContent)"
+
+
+@pytest.fixture(scope="module")
+def guarded(cluster):
+    path = cluster.folder / "moderated-page.keys"
+    path.write_text(f"hs256:{KEY}\n")
+    path.chmod(0o600)
+    return cluster.chatd("moderated-page", CHATD_AUTH="jwt", CHATD_JWT_KEYS=str(path))
 
 
 async def delete(page, text):
@@ -52,7 +61,7 @@ async def test_a_question_that_is_answered_with_no_deletes_nothing(open_page, ro
     await expect(bubble(mod, "stays")).to_be_visible()
 
 
-async def test_who_may_not_moderate_has_no_button(open_page, room, guarded):  # noqa: F811
+async def test_who_may_not_moderate_has_no_button(open_page, room, guarded):
     ada = await open_page(f"/?room={room}#token={token()}", at=guarded)
     await expect(ada.locator("#connection")).to_have_attribute("data-state", "live")
     await write(ada, "text")

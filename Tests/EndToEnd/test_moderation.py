@@ -9,7 +9,7 @@ from websockets.asyncio.client import connect
 
 from chat_client import ChatClient, Socket, emptied, eventually, message, moderate, socket_url
 from cluster import Cluster
-from test_auth import bearer, everywhere, keys, make_token, server  # noqa: F401
+from test_auth import KEYS, KeyFile, bearer, everywhere, make_token
 from test_want import restart, wind_back
 
 SECRET = "what nobody should read any more"
@@ -23,6 +23,14 @@ def pair(cluster):
     for one in servers:
         one.stop()
         cluster.servers.remove(one)
+
+
+@pytest.fixture
+def guarded(cluster, start):
+    """A server that asks for tokens."""
+    path = cluster.folder / "moderation-keys.json"
+    KeyFile(path).write(KEYS)
+    return start("moderation-guarded", CHATD_AUTH="jwt", CHATD_JWT_KEYS=str(path))
 
 
 def bodies(cluster, room):
@@ -399,28 +407,28 @@ async def test_a_bar_outlives_the_servers(pair, room):
 # Who may, and how
 
 
-async def test_only_who_has_the_right_moderates(server, room, http):  # noqa: F811
+async def test_only_who_has_the_right_moderates(guarded, room, http):
     writer = make_token("ada", everywhere("read", "write"))
     mod = make_token("mod", everywhere("read", "moderate"))
-    async with await Socket.open(server.url, room, additional_headers=bearer(writer)) as ada:
+    async with await Socket.open(guarded.url, room, additional_headers=bearer(writer)) as ada:
         assert (await ada.expect("hello"))["rights"] == ["read", "write"]
         secret = await ada.say(SECRET)
         act = moderate(delete=secret["id"])
         await ada.send(act)
         error = await ada.expect("error", id=act["id"])
         assert (error["code"], error["message"]) == ("forbidden", "no right to moderate here")
-        status, error, _ = await post(server, room, http, act, headers=bearer(writer))
+        status, error, _ = await post(guarded, room, http, act, headers=bearer(writer))
         assert (status, error["code"]) == (403, "forbidden")
-        status, _, _ = await post(server, room, http, act)
+        status, _, _ = await post(guarded, room, http, act)
         assert status == 401
 
-        status, ack, _ = await post(server, room, http, act, headers=bearer(mod))
+        status, ack, _ = await post(guarded, room, http, act, headers=bearer(mod))
         assert (status, ack["seq"]) == (201, 2)
         assert (await ada.expect("message", seq=2))["from"] == "mod"
-        status, again, _ = await post(server, room, http, act, headers=bearer(mod))
+        status, again, _ = await post(guarded, room, http, act, headers=bearer(mod))
         assert (status, again) == (200, ack)
     async with connect(
-        socket_url(server.url, room), subprotocols=["chat.v1", f"bearer.{mod}"]
+        socket_url(guarded.url, room), subprotocols=["chat.v1", f"bearer.{mod}"]
     ) as socket:
         hello = json.loads(await socket.recv())
         assert hello["rights"] == ["read", "moderate"]
@@ -438,7 +446,7 @@ async def test_acts_are_posted_and_judged(servers, room, http, act, status):
 
 
 async def test_in_a_server_that_is_open_to_others_nobody_moderates(start, room):
-    server = start("wide-open", CHATD_ALLOW_OPEN="1")  # noqa: F811
+    server = start("wide-open", CHATD_ALLOW_OPEN="1")
 
     async with await Socket.join(server.url, room, "ada") as ada:
         assert ada.hello["rights"] == ["read", "write"]
@@ -447,7 +455,7 @@ async def test_in_a_server_that_is_open_to_others_nobody_moderates(start, room):
 
 
 async def test_the_log_tells_who_did_what_and_no_text(start, room):
-    server = start("telling")  # noqa: F811
+    server = start("telling")
     async with await Socket.join(server.url, room, "mod") as mod:
         secret = await mod.say(SECRET)
         await mod.moderate(delete=secret["id"])
