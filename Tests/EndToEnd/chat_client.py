@@ -30,6 +30,19 @@ def message(text, id=None, **fields):
     return {"type": "message", "id": id or new_id(), "sentAt": timestamp(), "text": text} | fields
 
 
+def moderate(id=None, **act):
+    """`moderate(mute="bo", seconds=60)`: what a moderator sends."""
+    if "seconds" in act:
+        act["for"] = act.pop("seconds")
+    return {"type": "moderate", "id": id or new_id(), "sentAt": timestamp()} | act
+
+
+def emptied(frame, by):
+    """A message as it is once the event with the `seq` `by` has deleted it."""
+    kept = {key: value for key, value in frame.items() if key != "receipt"}
+    return kept | {"text": "", "deleted": True, "deletedBy": by}
+
+
 def digest(ids):
     """The XOR over ids of (upper 64 bits XOR lower 64 bits), as 16 hexadecimal digits."""
     total = 0
@@ -168,6 +181,12 @@ class Socket:
         await self.send({"room": room} | frame)
         return await self.expect("ack", id=frame["id"])
 
+    async def moderate(self, id=None, **act):
+        """Does what a moderator does, and returns the ack."""
+        frame = moderate(id, **act)
+        await self.send(frame)
+        return await self.expect("ack", id=frame["id"])
+
     async def history(self, **fields):
         await self.send({"type": "history"} | fields)
         return await self.expect("history")
@@ -196,6 +215,8 @@ class ChatClient:
         self.unsequenced = {}
         #: Whether shards may lose what they have acknowledged; if not, that is a failure.
         self.may_lose = may_lose
+        #: `{id: seq of the event}` of messages that events have deleted.
+        self.deletions = {}
         #: Ids that servers asked for, question by question.
         self.wanted = []
         #: What is not acknowledged as stored, in the order of writing.
@@ -362,9 +383,22 @@ class ChatClient:
                     if one["id"] == frame["id"] and seq != frame["seq"]
                 ]:
                     del self.messages[seq]
-            self.messages[frame["seq"]] = frame
+            self.messages[frame["seq"]] = self._obey(frame)
         if self.messages and max(self.messages) > self.up_to:
             await self._ask()
+
+    def _obey(self, frame):
+        """Does what an event says, and answers a message as it may be shown."""
+        event = frame.get("event", {})
+        if event.get("kind") == "delete":
+            self.deletions[event["id"]] = max(
+                frame["seq"], self.deletions.get(event["id"], 0))
+            for seq, one in self.messages.items():
+                if one["id"] == event["id"]:
+                    self.messages[seq] = emptied(one, frame["seq"])
+        if frame["id"] in self.deletions and not frame.get("deleted"):
+            return emptied(frame, self.deletions[frame["id"]])
+        return frame
 
     def _acknowledged(self, frame):
         self.outbox.pop(frame["id"], None)

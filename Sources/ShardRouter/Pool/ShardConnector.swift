@@ -44,7 +44,7 @@ extension ShardError: CustomStringConvertible {
 /// Opens connections to a shard and makes sure that it is the right database.
 struct ShardConnector: Sendable {
     /// The version of `migrations/shard` that this program's statements need.
-    static let neededSchema = 7
+    static let neededSchema = 8
     let shard: Shard
     let clusterID: UUID
     let catalog: ConnectionSettings

@@ -11,11 +11,12 @@ struct HistoryQuery: Sendable {
     private enum Column {
         static let (head, seq, id, author) = (3, 4, 5, 6)
         static let (sentAt, receivedAt, body) = (7, 8, 9)
+        static let (event, deletedBy) = (10, 11)
     }
 
     private static let columns = """
         select s.state, s.moved_to, s.epoch, coalesce(r.head, 0) as head,
-            m.seq, m.id, m.author, m.sent_at, m.received_at, m.body
+            m.seq, m.id, m.author, m.sent_at, m.received_at, m.body, m.event, m.deleted_by
         from shard.slots s
         left join public.rooms r on s.state = 'active' and r.room_id = $1
         left join lateral (
@@ -54,8 +55,10 @@ struct HistoryQuery: Sendable {
             let message = Message(
                 id: try row.get(Column.id), room: room, author: try row.get(Column.author),
                 sentAt: try row.get(Column.sentAt), receivedAt: try row.get(Column.receivedAt),
-                text: try row.get(Column.body))
-            messages.append(StoredMessage(message: message, seq: seq))
+                text: try row.get(Column.body), event: try row.get(Column.event))
+            messages.append(
+                StoredMessage(
+                    message: message, seq: seq, deletedBy: try row.get(Column.deletedBy)))
         }
         let isComplete =
             if after != nil, before == nil {

@@ -15,10 +15,13 @@ public struct Message: Hashable, Sendable {
     public var receivedAt: Timestamp
     /// The text, without NUL characters (PostgreSQL cannot hold them).
     public var text: String
+    /// What the author did to the room, in the application's own form; nil for what he wrote.
+    /// Events are stored by a transaction of the application's, not by the router.
+    public var event: String?
 
     public init(
         id: UUID, room: RoomID, author: String, sentAt: Timestamp, receivedAt: Timestamp,
-        text: String
+        text: String, event: String? = nil
     ) {
         self.id = id
         self.room = room
@@ -26,6 +29,7 @@ public struct Message: Hashable, Sendable {
         self.sentAt = sentAt
         self.receivedAt = receivedAt
         self.text = text
+        self.event = event
     }
 }
 
@@ -34,10 +38,13 @@ public struct StoredMessage: Hashable, Sendable {
     public var message: Message
     /// The message's place in its room: 1, 2, 3 … without a hole, in the order of the commits.
     public var seq: Int64
+    /// The event that deleted the message, by its place; its text is gone then.
+    public var deletedBy: Int64?
 
-    public init(message: Message, seq: Int64) {
+    public init(message: Message, seq: Int64, deletedBy: Int64? = nil) {
         self.message = message
         self.seq = seq
+        self.deletedBy = deletedBy
     }
 }
 

@@ -113,6 +113,11 @@ extension ShardRouter {
 
     /// Why no shard can ever store `message`; nil for others.
     private func unstorable(_ message: Message) -> WriteError? {
+        guard message.event == nil else {
+            return .refused(
+                id: message.id, reason: "an event is stored by a transaction of its own",
+                sqlState: nil)
+        }
         guard
             message.text.hasNUL || message.author.hasNUL || message.room.text.hasNUL
         else { return nil }

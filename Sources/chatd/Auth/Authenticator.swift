@@ -45,8 +45,10 @@ extension Authenticator {
     }
 }
 
-/// Believes everybody, and lets him do everything.
+/// Believes everybody, and lets everybody do the same.
 struct OpenAuthenticator: Authenticator {
+    var rights: Rights = .all
+
     var takesTokens: Bool { false }
 
     func identity(
@@ -56,7 +58,8 @@ struct OpenAuthenticator: Authenticator {
             throw .name(FrameError(.badFrame, field: "user", "missing: add ?user=NAME"))
         }
         do throws(FrameError) {
-            return Identity(user: try UserName.parse(name))
+            return Identity(
+                user: try UserName.parse(name), grants: .everywhere(rights))
         } catch {
             throw .name(error)
         }
@@ -65,11 +68,11 @@ struct OpenAuthenticator: Authenticator {
     func guest(
         with credentials: Credentials, in room: RoomID, at now: Timestamp
     ) throws(AuthenticationError) -> Guest {
-        guard credentials.user != nil else { return Guest(user: nil, rights: .all) }
+        guard credentials.user != nil else { return Guest(user: nil, rights: rights) }
         do throws(AuthenticationError) {
-            return Guest(user: try identity(of: credentials, at: now).user, rights: .all)
+            return Guest(user: try identity(of: credentials, at: now).user, rights: rights)
         } catch {
-            return Guest(user: nil, rights: .all)  // Whoever gives a bad name gives none.
+            return Guest(user: nil, rights: rights)  // Whoever gives a bad name gives none.
         }
     }
 }

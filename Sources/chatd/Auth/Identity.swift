@@ -5,7 +5,7 @@ import ShardRouter
 struct Identity: Equatable, Sendable {
     /// In which rooms he may do what.
     enum Grants: Equatable, Sendable {
-        case everything
+        case everywhere(Rights)
         /// Every pattern that matches a room adds its rights.
         case patterns([Grant])
     }
@@ -21,7 +21,7 @@ struct Identity: Equatable, Sendable {
     /// When it has to be proven again; nil: never.
     var expiresAt: Timestamp?
 
-    init(user: String, grants: Grants = .everything, expiresAt: Timestamp? = nil) {
+    init(user: String, grants: Grants = .everywhere(.all), expiresAt: Timestamp? = nil) {
         self.user = user
         self.grants = grants
         self.expiresAt = expiresAt
@@ -30,8 +30,8 @@ struct Identity: Equatable, Sendable {
     /// What he may do in `room`.
     func rights(in room: RoomID) -> Rights {
         switch grants {
-        case .everything:
-            return .all
+        case .everywhere(let rights):
+            return rights
         case .patterns(let grants):
             var rights: Rights = []
             // A pattern is only looked at for what no other one gave.

@@ -11,6 +11,12 @@ struct Rights: OptionSet, Hashable, Sendable {
 
     static let all: Rights = [.read, .write, .moderate]
 
+    /// What clients and tokens call them.
+    var names: [String] {
+        [(Rights.read, "read"), (.write, "write"), (.moderate, "moderate")]
+            .filter { contains($0.0) }.map(\.1)
+    }
+
     /// The right that a token calls `name`; none for a name that is not known, which a later
     /// version may know.
     init(named name: String) {

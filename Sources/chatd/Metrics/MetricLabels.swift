@@ -12,7 +12,7 @@ extension MetricLabel {
 
 /// What a client sent.
 enum FrameLabel: Int, MetricLabel {
-    case message, answer, heartbeat, history, typing, bad, token
+    case message, answer, heartbeat, history, typing, bad, token, moderate
     case join, leave
 
     init(_ frame: ClientFrame) {
@@ -23,6 +23,7 @@ enum FrameLabel: Int, MetricLabel {
         case .history: self = .history
         case .typing: self = .typing
         case .token: self = .token
+        case .moderate: self = .moderate
         }
     }
 }
@@ -90,13 +91,14 @@ enum CloseLabel: Int, MetricLabel {
 
 /// What an HTTP request asked for.
 enum RouteLabel: Int, MetricLabel {
-    case socket, messages, health, readiness, metrics, file, unknown
+    case socket, messages, health, readiness, metrics, file, unknown, moderation
 
     /// - Parameter route: nil when the address could not be read.
     init(_ route: Route?) {
         switch route {
         case .socket, .roomsSocket: self = .socket
         case .messages: self = .messages
+        case .moderation: self = .moderation
         case .health: self = .health
         case .readiness: self = .readiness
         case .metrics: self = .metrics

@@ -31,18 +31,30 @@ extension RouterMessageStore {
 
     func restore(
         _ message: Message, seq: Int64?, patience: Duration
-    ) async throws(WriteError) -> Receipt {
+    ) async throws(WriteError) -> KeptMessage {
+        let row = try await row(
+            for: message, patience: patience,
+            "select *, null::text as event from shard.restore_message($1, $2, $3, $4, $5, $6, $7, $8)",
+            [
+                message.room.text, seq ?? 0, message.id, message.author, message.sentAt,
+                message.receivedAt, message.text, message.event,
+            ])
+        switch row.outcome {
+        case "stored", "duplicate": return row.kept(message)
+        case "conflict": throw .conflict(id: message.id)
+        default: throw elsewhere(message.room)
+        }
+    }
+
+    /// What one of the shard's functions answers, in a transaction that proves the ownership.
+    func row(
+        for message: Message, patience: Duration, _ call: String,
+        _ parameters: [any PostgresEncodable]
+    ) async throws(WriteError) -> KeptRow {
         let shard = shard(of: message.room)
-        let answer: RestoredRow
         do {
-            answer = try await router.withTransaction(for: message.room, patience: patience) {
-                let rows = try await $0.query(
-                    "select * from shard.restore_message($1, $2, $3, $4, $5, $6, $7)",
-                    [
-                        message.room.text, seq ?? 0, message.id, message.author, message.sentAt,
-                        message.receivedAt, message.text,
-                    ])
-                return try RestoredRow(rows[0])
+            return try await router.withTransaction(for: message.room, patience: patience) {
+                try KeptRow(try await $0.query(call, parameters)[0])
             }
         } catch let error as PostgresError where Self.isAboutTheMessage(error) {
             throw .refused(id: message.id, reason: "\(error)", sqlState: error.sqlState)
@@ -52,37 +64,46 @@ extension RouterMessageStore {
             throw .unavailable(
                 shard: shard, reason: "\(error)", retryAfter: Self.retryAfter)
         }
-        switch answer.outcome {
-        case "stored", "duplicate":
-            return Receipt(
-                seq: answer.seq ?? 0, isDuplicate: answer.outcome == "duplicate",
-                sentAt: answer.sentAt ?? message.sentAt,
-                receivedAt: answer.receivedAt ?? message.receivedAt, shard: shard)
-        case "conflict":
-            throw .conflict(id: message.id)
-        default:
-            throw .unavailable(
-                shard: shard, reason: "the room is on its way to another shard",
-                retryAfter: Self.retryAfter)
-        }
     }
 
-    private func shard(of room: RoomID) -> ShardID {
+    func elsewhere(_ room: RoomID) -> WriteError {
+        .unavailable(
+            shard: shard(of: room), reason: "the room is on its way to another shard",
+            retryAfter: Self.retryAfter)
+    }
+
+    func shard(of room: RoomID) -> ShardID {
         router.route(room).shard ?? ShardID(0)
     }
 }
 
-/// What `shard.restore_message` answers.
-private struct RestoredRow: Sendable {
+/// What `shard.restore_message` and `shard.moderate` answer.
+struct KeptRow: Sendable {
     let outcome: String
-    let seq: Int64?
-    let sentAt: Timestamp?
-    let receivedAt: Timestamp?
+    private let seq: Int64?
+    private let sentAt: Timestamp?
+    private let receivedAt: Timestamp?
+    private let event: String?
+    private let deletedBy: Int64?
 
     init(_ row: Row) throws(PostgresError) {
         outcome = try row.get("outcome")
         seq = try row.get("seq")
         sentAt = try row.get("sent_at")
         receivedAt = try row.get("received_at")
+        event = try row.get("event")
+        deletedBy = try row.get("deleted_by")
+    }
+
+    /// `message` as the shard has it.
+    func kept(_ message: Message) -> KeptMessage {
+        var message = message
+        message.sentAt = sentAt ?? message.sentAt
+        message.receivedAt = receivedAt ?? message.receivedAt
+        message.event = event ?? message.event
+        if deletedBy != nil { message.text = "" }
+        return KeptMessage(
+            stored: StoredMessage(message: message, seq: seq ?? 0, deletedBy: deletedBy),
+            isDuplicate: outcome == "duplicate")
     }
 }

@@ -27,13 +27,14 @@ extension ClientMessage {
 }
 
 /// The fields of a frame whose names mean something, not looked into yet.
-private struct FrameFields {
-    private let scanner: JSONScanner
+struct FrameFields {
+    let scanner: JSONScanner
     private var type, id, sentAt, text: JSONValue?
     private var amhere, msgSeen, upTo, seen: JSONValue?
     private var before, after, limit: JSONValue?
     private var token: JSONValue?
-    private var from, receivedAt, seq, receipt: JSONValue?
+    private var from, receivedAt, seq, receipt, event: JSONValue?
+    private(set) var delete, mute, unmute, kick, unbar, seconds: JSONValue?
 
     static func read<Frame>(
         _ frame: ByteBuffer, _ body: (FrameFields) throws(FrameError) -> Frame
@@ -78,6 +79,13 @@ private struct FrameFields {
         case "receivedAt": receivedAt = value
         case "seq": seq = value
         case "receipt": receipt = value
+        case "event": event = value
+        case "delete": delete = value
+        case "mute": mute = value
+        case "unmute": unmute = value
+        case "kick": kick = value
+        case "unbar": unbar = value
+        case "for": seconds = value
         default: break
         }
     }
@@ -106,6 +114,7 @@ private struct FrameFields {
                     limit: try integer(limit, "limit"), limits: limits))
         case "typing": return .typing
         case "token": return .token(try tokenText())
+        case "moderate": return .moderate(try moderationOrder())
         default: throw FrameError(.unknownType, field: "type", "not a type that is known here")
         }
     }
@@ -141,13 +150,17 @@ extension FrameFields {
         }
     }
 
-    fileprivate func wantedMessage(
+    private func wantedMessage(
         _ receipt: JSONValue, limits: ChatLimits
     ) throws(FrameError) -> WantedMessage {
-        let message = try message(limits: limits)
+        let event = try event.map { value throws(FrameError) in try wantedEvent(value) }
+        let message =
+            event == nil
+            ? try message(limits: limits)
+            : ClientMessage(id: try messageID(), sentAt: try sendingTime(), text: "")
         do throws(FrameError) {
             return WantedMessage(
-                message: message, author: try string(from, "from"),
+                message: message, event: event, author: try string(from, "from"),
                 receivedAt: try string(receivedAt, "receivedAt").flatMap(Timestamp.init(rfc3339:))
                     .flatMap { ClientMessage.times.contains($0) ? $0 : nil },
                 seq: try seq(seq, "seq"), receipt: try string(receipt, "receipt") ?? "")
@@ -166,7 +179,7 @@ extension FrameFields {
         return text
     }
 
-    private func messageID() throws(FrameError) -> UUID {
+    func messageID() throws(FrameError) -> UUID {
         guard let id else { throw FrameError(.badMessage, field: "id", "missing") }
         guard let content = scanner.content(of: id), let uuid = MessageID.parse(content) else {
             throw FrameError(.badMessage, field: "id", "not a UUID")
@@ -177,7 +190,7 @@ extension FrameFields {
         return uuid
     }
 
-    private func sendingTime() throws(FrameError) -> Timestamp {
+    func sendingTime() throws(FrameError) -> Timestamp {
         guard let sentAt else { throw FrameError(.badMessage, field: "sentAt", "missing") }
         guard let content = scanner.text(of: sentAt), let time = Timestamp(rfc3339: content) else {
             throw FrameError(

@@ -11,6 +11,7 @@ enum ClientFrame: Equatable {
     case typing
     /// A fresh token, so that the socket may live longer. Never shown.
     case token(String)
+    case moderate(ModerationOrder)
 }
 
 /// A message as its author's client made it.
@@ -24,7 +25,9 @@ struct ClientMessage: Equatable, Sendable {
 
 /// A message that a client gives back because the server has lost it.
 struct WantedMessage: Equatable, Sendable {
+    /// Without a text when it is an event.
     var message: ClientMessage
+    var event: ModerationEvent?
     /// Who wrote it, as the receipt has to confirm; nil: the one who gives it back.
     var author: String?
     /// When a server received it first. No receipt confirms it.

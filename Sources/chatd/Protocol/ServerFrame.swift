@@ -18,6 +18,8 @@ enum ServerFrame {
         var headID: UUID?
         /// Whether the server has the room's latest messages; false while the shard is out of reach.
         var isWarm: Bool
+        /// What the user may do here.
+        var rights: Rights
     }
 
     static func hello(_ hello: Hello, limits: ChatLimits) -> ByteBuffer {
@@ -54,6 +56,8 @@ enum ServerFrame {
         json.milliseconds(limits.reconnectMax)
         json.raw("},\"warm\":")
         json.boolean(hello.isWarm)
+        json.raw(",\"rights\":")
+        json.strings(hello.rights.names)
         json.raw("}")
         return json.buffer
     }
@@ -82,7 +86,9 @@ enum ServerFrame {
         json.string(message.text)
         json.raw(",\"seq\":")
         json.integer(stored.seq)
-        json.receipt(receipt)
+        // What a receipt covers is gone with the text.
+        json.receipt(stored.deletedBy == nil ? receipt : nil)
+        json.moderation(event: message.event, deletedBy: stored.deletedBy)
         if isSkewed(message, by: limits.clockSkew) { json.raw(",\"skewed\":true") }
         json.raw("}")
         return json.buffer

@@ -29,6 +29,8 @@ protocol MemberOwner: AnyObject, Sendable {
 final class Member: Sendable {
     let id: MemberID
     let user: String
+    /// What the user could do when he came in.
+    let rights: Rights
     let socket: any SessionSocket
     let owner: any MemberOwner
     let since: Timestamp
@@ -41,10 +43,11 @@ final class Member: Sendable {
 
     /// - Parameter outlet: of the socket's event loop.
     init(
-        id: MemberID, user: String, socket: any SessionSocket, owner: any MemberOwner,
-        since: Timestamp, outlet: LoopOutlet
+        id: MemberID, user: String, rights: Rights, socket: any SessionSocket,
+        owner: any MemberOwner, since: Timestamp, outlet: LoopOutlet
     ) {
         self.outlet = outlet
+        self.rights = rights
         self.since = since
         self.id = id
         self.user = user

@@ -68,17 +68,15 @@ extension Room {
 
     private func store(_ message: Message, _ seq: Int64?) async {
         do throws(WriteError) {
-            let receipt = try await environment.store.restore(
+            let kept = try await environment.store.restore(
                 message, seq: seq, patience: environment.limits.session.storePatience)
-            if !receipt.isDuplicate { environment.metrics.restored.increment() }
-            var message = message
-            message.sentAt = receipt.sentAt
-            message.receivedAt = receipt.receivedAt
-            let stored = StoredMessage(message: message, seq: receipt.seq)
-            let proof = environment.receipts.receipt(for: message)
+            if !kept.isDuplicate { environment.metrics.restored.increment() }
+            // As the shard has it, which may be without the text.
+            let proof = environment.receipts.receipt(for: kept.stored.message)
             self.stored(
-                stored,
-                frame: ServerFrame.message(stored, receipt: proof, limits: environment.limits),
+                kept.stored,
+                frame: ServerFrame.message(
+                    kept.stored, receipt: proof, limits: environment.limits),
                 receipt: proof, author: nil)
             perform { state, now in state.restored(message.id, now: now) }
         } catch {

@@ -18,6 +18,18 @@ final class Room: Sendable {
         var audience = Audience()
         /// All sockets, those that wait to be welcomed included.
         var members: [MemberID: Member] = [:]
+
+        /// The author's ack. Who has left, and kept the socket for other rooms, is sent it at once.
+        func ack(
+            _ message: StoredMessage, _ receipt: String?, _ author: Member?
+        ) -> (frame: ByteBuffer, member: MemberID)? {
+            guard let author else { return nil }
+            let frame = ServerFrame.ack(
+                id: message.message.id, seq: message.seq, receipt: receipt)
+            if members[author.id] != nil { return (frame, author.id) }
+            author.enqueue(frame)
+            return nil
+        }
     }
 
     let id: RoomID
@@ -75,21 +87,20 @@ final class Room: Sendable {
     func stored(
         _ message: StoredMessage, frame: ByteBuffer, receipt: String?, author: Member?
     ) {
-        let ack = author.map { author in
-            (
-                frame: ServerFrame.ack(
-                    id: message.message.id, seq: message.seq, receipt: receipt),
-                member: author.id
-            )
-        }
+        let event = message.message.moderation
         perform { contents, now in
-            // Who has left, and kept the socket for other rooms, is told all the same.
-            if let ack, let author, contents.members[ack.member] == nil {
-                author.enqueue(ack.frame)
-            }
-            return contents.state.stored(
+            contents.state.stored(
                 seq: message.seq, id: message.message.id, author: message.message.author,
-                frame: frame, ack: ack, now: now)
+                frame: frame, event: event, ack: contents.ack(message, receipt, author), now: now)
+        }
+    }
+
+    /// A message that came to this server had been stored before: its author gets the ack.
+    func repeated(_ message: StoredMessage, receipt: String?, author: Member?) {
+        perform { contents, now in
+            contents.state.repeated(
+                seq: message.seq, id: message.message.id,
+                ack: contents.ack(message, receipt, author), now: now)
         }
     }
 
@@ -164,8 +175,9 @@ final class Room: Sendable {
     private func perform(
         _ event: (inout Contents, ContinuousClock.Instant) -> [RoomState.Action]
     ) {
-        let now = environment.clock.now()
+        let (now, time) = (environment.clock.now(), environment.clock.time())
         contents.withLock { contents in
+            contents.state.time = time
             for action in event(&contents, now) { perform(action, &contents) }
         }
     }
@@ -190,6 +202,12 @@ final class Room: Sendable {
             contents.members[id]?.enqueue(ServerFrame.want(ids, above: above))
         case .lookUp(let ids):
             environment.lanes.start(key: id) { await self.lookUp(ids) }
+        case .dismiss(let id, let ending):
+            guard let member = contents.members[id] else { return }
+            // Behind the frames before it, and without the lock.
+            member.socket.eventLoop.execute { [delay = environment.reconnectDelay()] in
+                member.owner.dismiss(ending, reconnectAfter: delay)
+            }
         case .read(let request):
             environment.lanes.start(key: id) { await self.read(request) }
         }
@@ -201,7 +219,7 @@ final class Room: Sendable {
                 server: environment.serverName, room: member.socket.namesRoom ? nil : id,
                 user: member.user,
                 time: environment.clock.time(), head: welcome.head, headID: welcome.headID,
-                isWarm: welcome.isWarm),
+                isWarm: welcome.isWarm, rights: member.rights),
             limits: environment.limits)
         member.outlet.enqueue(.greeting([hello, welcome.presence.encoded], member))
     }
@@ -254,8 +272,10 @@ extension Room {
         }
         let read = messages.map(readMessage)
         let isWhole = page.isComplete
+        let sanctions = try await environment.store.sanctions(of: id, patience: limits.readPatience)
         perform { contents, now in
-            contents.state.filled(read, head: head, isWhole: isWhole, now: now)
+            contents.state.filled(
+                read, head: head, isWhole: isWhole, sanctions: sanctions, now: now)
         }
     }
 
@@ -282,7 +302,7 @@ extension Room {
             frame: ServerFrame.message(
                 stored, receipt: environment.receipts.receipt(for: stored.message),
                 limits: environment.limits),
-            age: age(of: stored.message))
+            age: age(of: stored.message), event: stored.message.moderation)
     }
 
     /// How long ago a server received the message; at most a day, which is old enough.

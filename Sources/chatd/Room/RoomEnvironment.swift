@@ -16,6 +16,7 @@ final class RoomEnvironment: Sendable {
     /// What users and rooms may still do here.
     let allowances: Allowances
     let receipts: ReceiptKeyring
+    let sanctionBook: SanctionBook
     let logger: Logger
     /// The name that clients see.
     let serverName: String
@@ -40,6 +41,7 @@ final class RoomEnvironment: Sendable {
         self.limits = limits
         allowances = Allowances(limits: limits.shared)
         self.receipts = receipts
+        sanctionBook = SanctionBook(store: store, clock: clock)
         self.clock = clock
         self.lanes = lanes
         self.logger = logger

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import NIOCore
+import Postgres
 
 /// What servers tell each other about a room over pub/sub.
 ///
@@ -7,7 +8,10 @@ import NIOCore
 /// and kinds are ignored by those who do not know them, so that servers can be replaced one by one.
 enum RoomEvent: Equatable {
     /// A shard has committed a message. `frame` is the encoded `message` frame for the readers.
-    case message(seq: Int64, id: UUID, author: String, frame: ByteBuffer)
+    ///
+    /// - Parameter event: what a moderator did, when the message is that.
+    case message(
+        seq: Int64, id: UUID, author: String, frame: ByteBuffer, event: ModerationEvent? = nil)
     /// These users are on `server`, for so long if nothing more is heard; `head` is the highest
     /// `seq` that the server has seen in the room.
     case present([(user: String, remaining: Duration)], on: UUID, head: Int64)
@@ -37,6 +41,7 @@ extension RoomEvent {
         case asked = 5
         case wanting = 6
         case counted = 7
+        case moderated = 8
     }
 
     /// The highest `seq` that is believed; a room that writes a million messages a second reaches
@@ -47,11 +52,15 @@ extension RoomEvent {
         var buffer = ByteBufferAllocator().buffer(capacity: capacity)
         buffer.writeInteger(RoomEvent.version)
         switch self {
-        case .message(let seq, let id, let author, let frame):
-            buffer.writeInteger(Kind.message.rawValue)
+        case .message(let seq, let id, let author, let frame, let event):
+            buffer.writeInteger((event == nil ? Kind.message : .moderated).rawValue)
             buffer.writeInteger(seq)
             buffer.writeID(id)
             buffer.writeName(author)
+            if let event {
+                buffer.writeInteger(event.at.microsecondsSince1970)
+                buffer.writeName(event.json)
+            }
             buffer.writeImmutableBuffer(frame)
         case .present(let users, let server, let head):
             buffer.writeInteger(Kind.present.rawValue)
@@ -89,7 +98,8 @@ extension RoomEvent {
             let number = buffer.readInteger(as: UInt8.self), let kind = Kind(rawValue: number)
         else { return nil }
         switch kind {
-        case .message: return message(&buffer)
+        case .message: return message(&buffer, isEvent: false)
+        case .moderated: return message(&buffer, isEvent: true)
         case .present: return present(&buffer)
         case .counted: return counted(&buffer)
         case .departed:
@@ -104,12 +114,19 @@ extension RoomEvent {
         }
     }
 
-    private static func message(_ buffer: inout ByteBuffer) -> RoomEvent? {
+    private static func message(_ buffer: inout ByteBuffer, isEvent: Bool) -> RoomEvent? {
         guard let seq = buffer.readInteger(as: Int64.self), (1...seqAtMost).contains(seq),
-            let id = buffer.readID(), let author = buffer.readName(),
-            buffer.readableBytesView.first == UInt8(ascii: "{")
+            let id = buffer.readID(), let author = buffer.readName()
         else { return nil }
-        return .message(seq: seq, id: id, author: author, frame: buffer.slice())
+        var event: ModerationEvent?
+        if isEvent {
+            guard let at = buffer.readInteger(as: Int64.self), let json = buffer.readName()
+            else { return nil }
+            event = ModerationEvent(json: json, at: Timestamp(microsecondsSince1970: at))
+            if event == nil { return nil }
+        }
+        guard buffer.readableBytesView.first == UInt8(ascii: "{") else { return nil }
+        return .message(seq: seq, id: id, author: author, frame: buffer.slice(), event: event)
     }
 
     private static func present(_ buffer: inout ByteBuffer) -> RoomEvent? {
@@ -145,8 +162,8 @@ extension RoomEvent {
     /// About how many bytes the event takes.
     private var capacity: Int {
         switch self {
-        case .message(_, _, let author, let frame):
-            28 + author.utf8.count + frame.readableBytes
+        case .message(_, _, let author, let frame, let event):
+            28 + author.utf8.count + frame.readableBytes + (event == nil ? 0 : 512)
         case .present(let users, _, _):
             26 + users.reduce(0) { $0 + 6 + $1.user.utf8.count }
         case .wanting(let ids): 2 + ids.count * 16

@@ -16,6 +16,8 @@ extension RoomState {
         case want([UUID], above: Int64?, of: MemberID)
         /// Ask the shard which of these it has, and report the outcome.
         case lookUp([UUID])
+        /// End one socket.
+        case dismiss(MemberID, SessionStateMachine.Ending)
         /// Read the shard, and report the outcome.
         case read(ReadPlan.Request)
 
@@ -49,5 +51,7 @@ extension RoomState {
         var frame: ByteBuffer
         /// How long ago it was sent.
         var age: Duration
+        /// What a moderator did, when the message is that.
+        var event: ModerationEvent?
     }
 }

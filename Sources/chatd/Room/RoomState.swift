@@ -1,14 +1,18 @@
 import FoundationEssentials
 import NIOCore
+import Postgres
 
 /// Everything that a room knows and decides: events go in, actions come out, in the order in which
 /// they are to be done. No clock, no socket, no waiting.
 struct RoomState: Sendable {
     typealias Instant = ContinuousClock.Instant
 
-    private struct Member {
+    struct Member {
         var user: String
         var joinedOrdinal: UInt64
+        var joinedAt: Timestamp
+        /// The server ends the socket: its user does not stay.
+        var isDismissed = false
         var lastSync: HeartbeatAnswer.Sync?
     }
 
@@ -20,14 +24,20 @@ struct RoomState: Sendable {
     }
 
     let limits: ChatLimits
-    private(set) var window: Window
+    var window: Window
     private(set) var presence: Presence
     private var news: PresenceNews
     var reads: ReadPlan
     var wants: WantPlan
     /// Clients that say they have more than this window knows, until the shard was read.
     var claims: [MemberID: Claim] = [:]
-    private var members: [MemberID: Member] = [:]
+    var members: [MemberID: Member] = [:]
+    /// Who may not write, or not be here.
+    var sanctions = Sanctions()
+    /// Messages that events have deleted, with the places of those, as far as the window covers.
+    var deletions: [UUID: Int64] = [:]
+    /// What the clock shows, as of the last event.
+    var time = Timestamp(microsecondsSince1970: 0)
     private var joiners: [Joiner] = []
     /// Messages delivered so far.
     private var ordinal: UInt64 = 0
@@ -81,7 +91,7 @@ struct RoomState: Sendable {
         wants.left(id)
         claims[id] = nil
         if let member = members.removeValue(forKey: id) {
-            if presence.closed(member.user, isDeparture: isDeparture),
+            if presence.closed(member.user, isDeparture: isDeparture || member.isDismissed),
                 let event = telling.left(member.user)
             {
                 actions.append(.publish(event))
@@ -127,7 +137,9 @@ struct RoomState: Sendable {
 
     /// A socket's user is writing.
     func typing(_ id: MemberID) -> [Action] {
-        guard let user = members[id]?.user else { return [] }
+        guard let user = members[id]?.user, sanctions.mute(of: user, at: time) == nil else {
+            return []
+        }
         return [
             .deliver(ServerFrame.typing(from: user), .typing, except: id),
             .publish(.typing(user: user)),
@@ -142,16 +154,14 @@ struct RoomState: Sendable {
     ///
     /// - Parameter ack: the answer for the author's socket, which goes first.
     mutating func stored(
-        seq: Int64, id: UUID, author: String, frame: ByteBuffer,
+        seq: Int64, id: UUID, author: String, frame: ByteBuffer, event: ModerationEvent? = nil,
         ack: (frame: ByteBuffer, member: MemberID)?, now: Instant
     ) -> [Action] {
         var actions: [Action] = []
         if let ack { actions.append(.send(ack.frame, to: ack.member)) }
-        let isNew = insert(
-            seq: seq, id: id, author: author, frame: frame, isCommitted: true, now, &actions)
-        if isNew {
-            actions.append(.publish(.message(seq: seq, id: id, author: author, frame: frame)))
-        }
+        let told = RoomEvent.message(
+            seq: seq, id: id, author: author, frame: showable(frame, of: id), event: event)
+        if insert(told, isCommitted: true, now, &actions) { actions.append(.publish(told)) }
         return actions
     }
 
@@ -168,9 +178,8 @@ struct RoomState: Sendable {
     mutating func heard(_ event: RoomEvent, now: Instant) -> [Action] {
         var actions: [Action] = []
         switch event {
-        case .message(let seq, let id, let author, let frame):
-            _ = insert(
-                seq: seq, id: id, author: author, frame: frame, isCommitted: false, now, &actions)
+        case .message:
+            _ = insert(event, isCommitted: false, now, &actions)
         case .present(let users, let server, let head):
             for (user, remaining) in users {
                 presence.heard(of: user, from: server, remaining: remaining, now: now)
@@ -212,7 +221,8 @@ struct RoomState: Sendable {
     ///
     /// - Parameter isWhole: whether the room has nothing older.
     mutating func filled(
-        _ messages: [ReadMessage], head: Int64, isWhole: Bool, now: Instant
+        _ messages: [ReadMessage], head: Int64, isWhole: Bool, sanctions: Sanctions = Sanctions(),
+        now: Instant
     ) -> [Action] {
         // At first use nobody has been told anything, and who comes in is told by heartbeats.
         let isFirst = !window.isAnchored
@@ -220,6 +230,12 @@ struct RoomState: Sendable {
         let added = window.anchor(page, head: head, isWhole: isWhole)
         var actions: [Action] = []
         if !isFirst { actions += added.map { .deliver($0.frame, .message(ordinal: $0.ordinal)) } }
+        for message in messages {
+            guard let event = message.event else { continue }
+            let isNew = added.contains { $0.seq == message.seq }
+            obey(event, seq: message.seq, isNew: isNew, &actions)
+        }
+        learn(sanctions, head: head, &actions)
         settleClaims(now)
         reads.succeeded(isComplete: true, now: now)
         for joiner in joiners { welcome(joiner.id, user: joiner.user, now, &actions) }
@@ -244,6 +260,7 @@ struct RoomState: Sendable {
             }
             wants.appeared(entry.id)
             actions.append(.deliver(entry.frame, .message(ordinal: entry.ordinal)))
+            if let event = message.event { obey(event, seq: entry.seq, &actions) }
         }
         let last = messages.last?.seq ?? 0
         window.settle(upTo: isComplete ? max(target, head, last) : last)
@@ -268,6 +285,7 @@ struct RoomState: Sendable {
         var actions: [Action] = []
         self.isDeaf = isDeaf
         window.trim(now: now)
+        forgetDeletions()
         presence.expire(now: now)
         let patience = limits.room.joinPatience
         while let joiner = joiners.first, now - joiner.since >= patience {
@@ -288,11 +306,14 @@ extension RoomState {
     private mutating func welcome(
         _ id: MemberID, user: String, _ now: Instant, _ actions: inout [Action]
     ) {
+        if let bar = sanctions.bar(of: user, at: time) {
+            return actions.append(.dismiss(id, .barred(until: bar.until)))
+        }
         let isNew = presence.opened(user, now: now)
         if isNew { publishPresence(of: user, &actions) }
         // The others hear of the newcomer; he gets the whole list instead.
         tellPresence(now, &actions)
-        members[id] = Member(user: user, joinedOrdinal: ordinal)
+        members[id] = Member(user: user, joinedOrdinal: ordinal, joinedAt: time)
         actions.append(
             .welcome(
                 id,
@@ -307,12 +328,14 @@ extension RoomState {
     ///   be older than what is here; when they differ the shard is read.
     /// - Returns: whether the window lacked it.
     private mutating func insert(
-        seq: Int64, id: UUID, author: String, frame: ByteBuffer, isCommitted: Bool, _ now: Instant,
-        _ actions: inout [Action]
+        _ told: RoomEvent, isCommitted: Bool, _ now: Instant, _ actions: inout [Action]
     ) -> Bool {
+        guard case .message(let seq, let id, let author, let frame, let event) = told else {
+            return false
+        }
         let entry = Window.Entry(
-            seq: seq, id: id, author: author, frame: frame, arrivedAt: now, ordinal: ordinal + 1,
-            writtenAt: now)
+            seq: seq, id: id, author: author, frame: showable(frame, of: id), arrivedAt: now,
+            ordinal: ordinal + 1, writtenAt: now)
         switch window.insert(entry) {
         case .inserted: break
         case .known, .old: return false
@@ -323,7 +346,8 @@ extension RoomState {
         }
         wants.appeared(id)
         ordinal += 1
-        actions.append(.deliver(frame, .message(ordinal: ordinal)))
+        actions.append(.deliver(entry.frame, .message(ordinal: ordinal)))
+        if let event { obey(event, seq: seq, &actions) }
         return true
     }
 
@@ -332,8 +356,9 @@ extension RoomState {
     ) -> Window.Entry {
         if isDelivered { ordinal += 1 }
         return Window.Entry(
-            seq: message.seq, id: message.id, author: message.author, frame: message.frame,
-            arrivedAt: now - message.age, ordinal: isDelivered ? ordinal : 0, writtenAt: now)
+            seq: message.seq, id: message.id, author: message.author,
+            frame: showable(message.frame, of: message.id), arrivedAt: now - message.age,
+            ordinal: isDelivered ? ordinal : 0, writtenAt: now)
     }
 
     private mutating func tellPresence(_ now: Instant, _ actions: inout [Action]) {
@@ -354,7 +379,7 @@ extension RoomState {
         }
     }
 
-    private mutating func considerReading(_ now: Instant, _ actions: inout [Action]) {
+    mutating func considerReading(_ now: Instant, _ actions: inout [Action]) {
         let isNeeded = !members.isEmpty || !joiners.isEmpty
         let request = reads.next(now: now, window: window, isNeeded: isNeeded, isDeaf: isDeaf)
         if let request { actions.append(.read(request)) }

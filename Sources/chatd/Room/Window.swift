@@ -17,7 +17,7 @@ struct Window: Sendable {
         let id: UUID
         let author: String
         /// The encoded `message` frame.
-        let frame: ByteBuffer
+        fileprivate(set) var frame: ByteBuffer
         /// When this server learnt of the message; for one read from the shard, when it must have
         /// been sent. Its age counts from here.
         let arrivedAt: ContinuousClock.Instant
@@ -98,6 +98,20 @@ struct Window: Sendable {
         while let last = entries.last, last.seq >= entry.seq { removeNewest() }
         if let coverage, coverage.head >= entry.seq { self.coverage?.head = entry.seq - 1 }
         _ = insert(entry)
+    }
+
+    /// The message with this `seq`; nil when it is not here.
+    func id(at seq: Int64) -> UUID? {
+        let index = firstIndex(above: seq) - 1
+        return index >= 0 && entries[index].seq == seq ? entries[index].id : nil
+    }
+
+    /// Takes the text out of a message that the event with the place `seq` has deleted.
+    mutating func empty(_ id: UUID, deletedBy seq: Int64) {
+        guard let index = entries.lastIndex(where: { $0.id == id }) else { return }
+        bytes -= entries[index].frame.readableBytes
+        entries[index].frame = ServerFrame.emptied(entries[index].frame, deletedBy: seq)
+        bytes += entries[index].frame.readableBytes
     }
 
     /// The ids that are not here, in their order.

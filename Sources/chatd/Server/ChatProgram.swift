@@ -111,7 +111,7 @@ struct ChatProgram: Sendable {
 
     private func authenticator(_ keyFile: KeyFile?) -> any Authenticator {
         guard let keyFile, case .tokens(let settings) = configuration.authentication else {
-            return OpenAuthenticator()
+            return OpenAuthenticator(rights: configuration.openRights)
         }
         return TokenAuthenticator {
             TokenVerifier(

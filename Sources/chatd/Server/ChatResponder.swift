@@ -71,6 +71,9 @@ struct ChatResponder: Sendable {
             return request.method == .post
                 ? try await post(room, target, request)
                 : try await history(room, target, request, peer)
+        case .moderation(let room):
+            try allow([.post], request)
+            return try await moderate(room, target, request)
         case .health:
             try allow([.get, .head], request)
             return Response(
@@ -105,7 +108,7 @@ struct ChatResponder: Sendable {
         guard methods.contains(request.method) else { throw .notAllowed(methods) }
     }
 
-    private func room(_ name: String) throws(HTTPRefusal) -> RoomID {
+    func room(_ name: String) throws(HTTPRefusal) -> RoomID {
         do throws(FrameError) {
             return try RoomName.parse(name)
         } catch {
@@ -113,7 +116,7 @@ struct ChatResponder: Sendable {
         }
     }
 
-    private func hosts(_ request: Request) -> [String] {
+    func hosts(_ request: Request) -> [String] {
         request.head.authority.map { [$0] } ?? []
     }
 
@@ -195,16 +198,17 @@ struct ChatResponder: Sendable {
         guard origins.allows(origins: request.headers[values: .origin], hosts: hosts(request))
         else { throw .foreignOrigin }
         let room = try room(name)
-        let user = try author(target, request, in: room)
+        let user = try author(target, request, in: room, needing: .write)
         let message: ClientMessage
         do throws(FrameError) {
-            message = try await postedMessage(request)
+            message = try ClientMessage.decode(try await body(request), limits: limits)
         } catch {
             throw HTTPRefusal(error)
         }
         if let wait = chat.allowance(of: user, in: room) {
             throw HTTPRefusal(tooManyMessages: message.id, retryAfter: wait)
         }
+        try await checkMute(of: user, in: room, id: message.id)
         do throws(WriteError) {
             switch try await chat.post(message, to: room, from: user) {
             case .stored(let receipt):
@@ -239,8 +243,8 @@ struct ChatResponder: Sendable {
         return guest.user
     }
 
-    private func author(
-        _ target: RequestTarget, _ request: Request, in room: RoomID
+    func author(
+        _ target: RequestTarget, _ request: Request, in room: RoomID, needing right: Rights
     ) throws(HTTPRefusal) -> String {
         let identity: Identity
         do throws(AuthenticationError) {
@@ -248,20 +252,20 @@ struct ChatResponder: Sendable {
         } catch {
             throw HTTPRefusal(error)
         }
-        guard identity.rights(in: room).contains(.write) else { throw .noRightToWrite }
+        guard identity.rights(in: room).contains(right) else {
+            throw right == .moderate ? .noRightToModerate : .noRightToWrite
+        }
         return identity.user
     }
 
-    private func postedMessage(_ request: Request) async throws(FrameError) -> ClientMessage {
-        let body: ByteBuffer
+    func body(_ request: Request) async throws(FrameError) -> ByteBuffer {
         do {
-            body = try await request.body.collect(upTo: limits.frameBytes)
+            return try await request.body.collect(upTo: limits.frameBytes)
         } catch is NIOTooManyBytesError {
             throw FrameError(.tooLong, "the body is longer than \(limits.frameBytes) bytes")
         } catch {
             throw FrameError(.badFrame, "the body did not arrive whole")
         }
-        return try ClientMessage.decode(body, limits: limits)
     }
 }
 

@@ -110,7 +110,7 @@ struct HTTPRefusal: Error {
     }
 
     /// HTTP counts whole seconds; at least one, or programs would not wait at all.
-    private mutating func comeBack(after duration: Duration) {
+    mutating func comeBack(after duration: Duration) {
         let (seconds, attoseconds) = duration.components
         headers[.retryAfter] = String(max(1, seconds + (attoseconds > 0 ? 1 : 0)))
     }

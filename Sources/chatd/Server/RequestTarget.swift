@@ -74,6 +74,7 @@ enum Route: Equatable, Sendable {
     /// A socket for many rooms.
     case roomsSocket
     case messages(room: String)
+    case moderation(room: String)
     case health
     case readiness
     case metrics
@@ -94,6 +95,7 @@ enum Route: Equatable, Sendable {
                 switch segments[3] {
                 case "socket": .socket(room: segments[2])
                 case "messages": .messages(room: segments[2])
+                case "moderation": .moderation(room: segments[2])
                 default: .unknown
                 }
             default: .unknown

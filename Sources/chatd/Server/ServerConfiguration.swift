@@ -16,6 +16,9 @@ struct ServerConfiguration: Sendable {
     var redisTLS: RedisTLS?
     var origins: OriginRule
     var authentication: Authentication
+    /// What everybody may do where identity is open. Whoever opens it to others on purpose does not
+    /// mean that all of them may delete each other's messages.
+    var openRights: Rights
     var serverName: String
     /// Where the last known topology is kept; nil when there is no place for it.
     var topologyFile: String?
@@ -62,6 +65,7 @@ struct ServerConfiguration: Sendable {
         logLevel = try Self.logLevel(sources)
         authentication = try Authentication(sources)
         let allowsOpen = try Self.allowsOpen(sources)
+        openRights = allowsOpen ? [.read, .write] : .all
         if authentication == .open, !allowsOpen, !bind.isLoopback {
             throw .openToOthers(bind: bind)
         }

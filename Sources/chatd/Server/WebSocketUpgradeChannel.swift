@@ -206,7 +206,7 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
         switch Route(target.segments) {
         case .socket(let name): room = name
         case .roomsSocket: room = nil
-        case .messages, .health, .readiness, .metrics, .file, .unknown: throw .notFound
+        case .messages, .moderation, .health, .readiness, .metrics, .file, .unknown: throw .notFound
         }
         guard head.method == .GET else { throw .notAllowed([.get]) }
         try Self.check(head)

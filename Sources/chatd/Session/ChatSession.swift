@@ -62,8 +62,8 @@ final class ChatSession: SocketSession, MemberOwner {
             user: pace == nil ? user : nil, room: roomID, at: environment.clock.now())
         if let refusal { return turnAway(refusal, socket) }
         let member = Member(
-            id: environment.nextMember(), user: user, socket: socket, owner: self,
-            since: environment.clock.time(),
+            id: environment.nextMember(), user: user, rights: state.withLock { $0.rights },
+            socket: socket, owner: self, since: environment.clock.time(),
             outlet: environment.outlets.outlet(of: socket.eventLoop))
         state.withLock { $0.member = member }
         let room = directory.join(member, to: roomID)
@@ -147,7 +147,11 @@ final class ChatSession: SocketSession, MemberOwner {
             environment.metrics.received(FrameLabel(frame))
             switch frame {
             case .message(let message):
-                if isAllowed(.write, id: message.id, member) { store(message, member) }
+                if isAllowed(.write, id: message.id, member), mayWrite(message.id, member, room) {
+                    store(message, member)
+                }
+            case .moderate(let order):
+                if isAllowed(.moderate, id: order.id, member) { moderate(order, member) }
             case .answer(let answer): restore(answer, member, room)
             case .heartbeat(let heartbeat):
                 if isHandled({ $0.beat(at: $1) }, member) { room.beat(heartbeat, from: member) }
@@ -176,7 +180,8 @@ final class ChatSession: SocketSession, MemberOwner {
     private func isAllowed(_ right: Rights, id: UUID? = nil, _ member: Member) -> Bool {
         if state.withLock({ $0.rights.contains(right) }) { return true }
         if isHandled({ $0.other(at: $1) }, id: id, member) {
-            member.enqueue(ServerFrame.error(.forbidden, "no right to write here", id: id))
+            let deed = right == .moderate ? "moderate" : "write"
+            member.enqueue(ServerFrame.error(.forbidden, "no right to \(deed) here", id: id))
         }
         return false
     }
@@ -208,15 +213,19 @@ final class ChatSession: SocketSession, MemberOwner {
         return rights.contains(.read)
     }
 
-    private func store(_ message: ClientMessage, _ member: Member) {
-        guard isHandled({ $0.message(at: $1) }, id: message.id, member) else { return }
+    /// Whether something may be written now; ``SessionStateMachine/writeEnded()`` must follow.
+    private func isWithinRates(_ id: UUID, _ member: Member) -> Bool {
+        guard isHandled({ $0.message(at: $1) }, id: id, member) else { return false }
         let now = environment.clock.now()
         let wait =
             pace?.take(at: now) ?? environment.allowances.message(of: user, in: roomID, at: now)
-        if let wait {
-            _ = isHandled({ $0.messageRefused(for: wait, at: $1) }, id: message.id, member)
-            return
-        }
+        guard let wait else { return true }
+        _ = isHandled({ $0.messageRefused(for: wait, at: $1) }, id: id, member)
+        return false
+    }
+
+    private func store(_ message: ClientMessage, _ member: Member) {
+        guard isWithinRates(message.id, member) else { return }
         let arrival = environment.arrived(in: roomID)
         let writer = MessageWriter(environment: environment, directory: directory)
         let isStarted = environment.lanes.start(key: roomID) { [self] in
@@ -236,13 +245,42 @@ final class ChatSession: SocketSession, MemberOwner {
         }
     }
 
+    /// Whether the user is not muted; else he is told until when he is.
+    private func mayWrite(_ id: UUID, _ member: Member, _ room: Room) -> Bool {
+        guard let mute = room.mute(of: user) else { return true }
+        if isHandled({ $0.other(at: $1) }, id: id, member) {
+            member.enqueue(
+                ServerFrame.muted(mute, id: id, retryAfter: environment.wait(for: mute)))
+        }
+        return false
+    }
+
+    private func moderate(_ order: ModerationOrder, _ member: Member) {
+        guard isWithinRates(order.id, member) else { return }
+        let moderator = Moderator(environment: environment, directory: directory)
+        let isStarted = environment.lanes.start(key: roomID) { [self] in
+            do throws(ModerationError) {
+                _ = try await moderator.carryOut(order, in: roomID, by: user, author: member)
+            } catch {
+                logFailure(of: "moderating", "\(error)")
+                member.enqueue(ServerFrame.error(error, id: order.id))
+            }
+            state.withLock { $0.machine.writeEnded() }
+        }
+        if !isStarted {
+            member.enqueue(ServerFrame.error(WriteError.stopped, id: order.id))
+            state.withLock { $0.machine.writeEnded() }
+        }
+    }
+
     private func restore(_ answer: WantedMessage, _ member: Member, _ room: Room) {
         let id = answer.message.id
         guard isHandled({ $0.answer(at: $1) }, id: id, member) else { return }
         let now = environment.clock.time()
         let message = Message(
             id: id, room: roomID, author: answer.author ?? user, sentAt: answer.message.sentAt,
-            receivedAt: min(answer.receivedAt ?? now, now), text: answer.message.text)
+            receivedAt: min(answer.receivedAt ?? now, now), text: answer.message.text,
+            event: answer.event?.json)
         switch room.restore(message, seq: answer.seq, receipt: answer.receipt, from: member) {
         case .begun: break
         case .unasked:

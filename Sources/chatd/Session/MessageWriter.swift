@@ -14,7 +14,8 @@ struct MessageWriter: Sendable {
     /// Stores `message` and tells everybody in the room: the author by an ack, when he has a
     /// socket, then the readers on this server, then the other servers.
     ///
-    /// A message that was stored before is told again only if this server's window lacks it. One
+    /// One that was stored before is not told again, for it may be deleted by now: a window that
+    /// lacks it reads it. One
     /// that is queued is told to its author alone; the others hear of it by ``drained(_:_:)``.
     func write(
         _ message: ClientMessage, to room: RoomID, from user: String, author: Member?,
@@ -54,10 +55,11 @@ struct MessageWriter: Sendable {
 
     /// A message that was queued has been stored: everybody in the room is told.
     func drained(_ message: Message, _ receipt: Receipt) {
-        // Nobody was told of it yet, even when an attempt whose answer was lost had stored it.
-        var receipt = receipt
-        receipt.isDuplicate = false
         relay(message, receipt, nil)
+        // An attempt whose answer was lost had stored it, so that nobody was told: all read it.
+        guard receipt.isDuplicate else { return }
+        environment.publish(
+            .present([], on: environment.instance, head: receipt.seq), to: message.room)
     }
 
     private func relay(_ message: Message, _ receipt: Receipt, _ author: Member?) {
@@ -68,9 +70,12 @@ struct MessageWriter: Sendable {
         // Once for all readers, on whatever server.
         let proof = environment.receipts.receipt(for: message)
         let frame = ServerFrame.message(stored, receipt: proof, limits: environment.limits)
-        if let room = directory.existing(message.room) {
+        let room = directory.existing(message.room)
+        if receipt.isDuplicate {
+            room?.repeated(stored, receipt: proof, author: author)
+        } else if let room {
             room.stored(stored, frame: frame, receipt: proof, author: author)
-        } else if !receipt.isDuplicate {
+        } else {
             let event = RoomEvent.message(
                 seq: stored.seq, id: message.id, author: message.author, frame: frame)
             environment.publish(event, to: message.room)

@@ -1,3 +1,5 @@
+import Postgres
+
 /// What one socket may do, and when it has to end. Pure: told what happens and when, it answers
 /// what to do.
 ///
@@ -38,6 +40,10 @@ struct SessionStateMachine: Sendable {
         case expired
         /// The identity was proven again, and may not read the room any more.
         case noRight
+        /// A moderator has sent the user out; nil: he may come back.
+        case sentOut(until: Timestamp?)
+        /// A moderator's bar still holds.
+        case barred(until: Timestamp?)
     }
 
     private(set) var phase = Phase.opening
@@ -234,14 +240,14 @@ extension SessionStateMachine.Ending {
         case .expired: .unauthorized
         case .noRight: .forbidden
         case .draining: .draining
-        case .kicked: .forbidden
+        case .kicked, .sentOut, .barred: .forbidden
         }
     }
 
     /// Whether a socket with many rooms lives on without this one.
     var isOfRoom: Bool {
         switch self {
-        case .silent, .roomFull, .noRight, .kicked: true
+        case .silent, .roomFull, .noRight, .kicked, .sentOut, .barred: true
         case .tooSlow, .tooManyErrors, .tooManyFrames, .tooManySocketsOfUser, .stopped, .draining,
             .expired:
             false
@@ -262,6 +268,10 @@ extension SessionStateMachine.Ending {
         case .noRight: "no right to read this room"
         case .draining: "draining"
         case .kicked: "removed by an operator"
+        case .sentOut(let until):
+            "sent out by a moderator" + (until.map { ", until \($0.rfc3339)" } ?? "")
+        case .barred(let until):
+            "barred by a moderator" + (until.map { ", until \($0.rfc3339)" } ?? "")
         }
     }
 }

@@ -1,6 +1,6 @@
 // The page: a start page without a room in the address, else the room.
 
-import { avatar, element } from "./bubble.js";
+import { avatar, element, eventWords } from "./bubble.js";
 import { ChatClient } from "./client.js";
 import { byteCount, roomNameProblem, sendableText, userNameProblem } from "./identifiers.js";
 import { MessageList } from "./messagelist.js";
@@ -119,6 +119,9 @@ class RoomPage {
     on("state", (state) => this.#showState(state));
     on("append", ({ messages }) => this.#announce(messages));
     on("people", () => this.#showPeople());
+    // What was said last may be what was deleted.
+    on("emptied", () => this.#say("A message was deleted."));
+    on("refused", ({ message }) => this.#warn(`Not done: ${message}`));
     on("typing", ({ from }) => this.#showTyping(from));
     byID("banner-retry").addEventListener("click", () => client.connect());
     addEventListener("online", () => client.wake());
@@ -175,11 +178,16 @@ class RoomPage {
     } else if (code === "badRoom") {
       showStart({ room, user, roomProblem: reason || "The server refused this room." });
     } else {
-      const fact = code === 4403 ? "You have no right to enter this room."
+      const fact = code === 4403 && /by a moderator/.test(reason) ? "You are not let in."
+        : code === 4403 ? "You have no right to enter this room."
         : code === 4401 ? "The server asks for a fresh token." : "Disconnected";
-      byID("banner-text").textContent = reason ? `${fact} (${reason})` : fact;
-      byID("banner").hidden = false;
+      this.#warn(reason ? `${fact} (${reason})` : fact);
     }
+  }
+
+  #warn(words) {
+    byID("banner-text").textContent = words;
+    byID("banner").hidden = false;
   }
 
   // Writing
@@ -303,7 +311,8 @@ class RoomPage {
     for (const { from } of messages) this.#stopTyping(from);
     if (others.length === 0) return;
     const last = others.at(-1);
-    this.#say(others.length === 1 ? `${last.from}: ${last.text.slice(0, 300)}`
+    this.#say(others.length === 1
+      ? last.event ? eventWords(last) : `${last.from}: ${last.text.slice(0, 300)}`
       : `${others.length} new messages, the last one from ${last.from}`);
     if (document.hidden) {
       this.#unreadWhileHidden += others.length;

@@ -18,6 +18,19 @@ export function element(name, className, text) {
   return node;
 }
 
+/** What a moderator did, in words. */
+export function eventWords({ from, event }) {
+  const until = event.until ? ` until ${wholeTime(new Date(event.until))}` : "";
+  switch (event.kind) {
+    case "delete": return `${from} deleted a message`;
+    case "mute": return `${from} muted ${event.user}${until}`;
+    case "unmute": return `${from} let ${event.user} write again`;
+    case "kick": return `${from} sent ${event.user} out${until}`;
+    case "unbar": return `${from} let ${event.user} come back`;
+    default: return `${from} moderated the room`; // A later version may do more.
+  }
+}
+
 /** A colour for a name, always the same, as a hue in degrees. */
 export function hueOf(name) {
   let hash = 2166136261;
@@ -66,7 +79,8 @@ function withoutPunctuation(address) {
  * One message in the list: of the timeline, or of one's own outbox.
  *
  * `message` has `id`, `from`, `sentAt` and `text`; `receivedAt`, `seq` and `skewed` when known;
- * `state` and `reason` when it comes from the outbox.
+ * `state` and `reason` when it comes from the outbox; `event` when a moderator did something;
+ * `deleted`, and `deleter` when his name is known, when a moderator has deleted it.
  */
 export class Bubble {
   node;
@@ -74,8 +88,9 @@ export class Bubble {
   #parts = {};
 
   constructor(message, isOwn) {
-    this.node = element("li", isOwn ? "message own" : "message");
-    this.#build(isOwn, message);
+    this.node = element("li", isOwn && !message.event ? "message own" : "message");
+    if (message.event) this.#buildEvent(message);
+    else this.#build(isOwn, message);
     this.update(message);
   }
 
@@ -86,6 +101,7 @@ export class Bubble {
   update(message) {
     this.message = message;
     const { node } = this;
+    if (message.deleted) this.#showDeletion(message.deleter);
     const state = message.state ?? "stored";
     node.dataset.id = message.id;
     node.dataset.state = state;
@@ -101,7 +117,8 @@ export class Bubble {
   follow(previous) {
     const date = this.#date;
     const isNewDay = !previous || !isSameDay(previous.#date, date);
-    const isGrouped = !isNewDay && previous.message.from === this.message.from
+    const isGrouped = !isNewDay && !this.message.event && !previous.message.event
+      && previous.message.from === this.message.from
       && date - previous.#date < GROUP_MILLISECONDS;
     this.#parts.day.hidden = !isNewDay;
     if (isNewDay) this.#parts.day.textContent = dayName(date);
@@ -111,6 +128,13 @@ export class Bubble {
   /** When the server received it: what days and groups go by. */
   get #date() {
     return new Date(this.message.receivedAt ?? this.message.sentAt);
+  }
+
+  /** The text leaves the page; who has deleted it takes its place. */
+  #showDeletion(deleter) {
+    this.node.classList.add("deleted");
+    this.#parts.remove?.remove();
+    this.#parts.body.textContent = deleter ? `deleted by ${deleter}` : "deleted";
   }
 
   /** Says why the message was refused, and what can be done with it. */
@@ -157,10 +181,24 @@ export class Bubble {
     bubble.append(body, meta);
     const author = element("span", isOwn ? "unseen" : "author", isOwn ? "You" : from);
     author.style.setProperty("--hue", hueOf(from));
-    stack.append(author, bubble);
+    // Seen by moderators alone.
+    const remove = element("button", "remove", "Delete");
+    remove.type = "button";
+    remove.dataset.action = "delete";
+    stack.append(author, bubble, remove);
     if (!isOwn) row.append(avatar(from));
     row.append(stack);
     this.node.append(day, row);
-    Object.assign(this.#parts, { day, stack, time, sign });
+    Object.assign(this.#parts, { day, stack, time, sign, body, remove });
+  }
+
+  #buildEvent(message) {
+    const day = element("h2", "day");
+    const body = element("p", "text", eventWords(message));
+    body.dir = "auto";
+    this.node.classList.add("event");
+    this.node.append(day, body);
+    // No clock and no sign are shown.
+    Object.assign(this.#parts, { day, body, time: element("time"), sign: element("span") });
   }
 }

@@ -1,6 +1,7 @@
 // The chat protocol from a client's side, for one room. No DOM: any page can use it.
 
 import { beatDelay, reconnectDelay } from "./delays.js";
+import { newMessageID } from "./identifiers.js";
 import { Outbox } from "./outbox.js";
 import { Reader } from "./reader.js";
 import { Sender } from "./sender.js";
@@ -32,6 +33,8 @@ const SLEPT = 10_000;
  * - `reset`, `append`, `prepend`, `trim` `{messages}`: the timeline has changed
  * - `pending` `{entry}`: a message of one's own that is not in the timeline appeared or changed
  * - `settled` `{id}`: such a message is in the timeline (or below it), or was discarded
+ * - `emptied` `{messages}`: messages of the timeline were deleted, their text is gone
+ * - `refused` `{message}`: what a moderator wanted was not done
  * - `waiting`: messages that have no `seq` yet have changed, see `timeline.unsequenced`
  * - `history`: a page was asked for or has come
  * - `people` `{joined, left}`, `typing` `{from}`
@@ -68,6 +71,8 @@ export class ChatClient extends EventTarget {
   #beatTimer = null;
   #beatDue = 0;
   #lastTyping = -Infinity;
+  /** Ids of acts of a moderator that have no answer yet. */
+  #acts = new Set();
 
   /**
    * @param token proves who `user` is, where the server asks for that; kept in memory only.
@@ -132,6 +137,22 @@ export class ChatClient extends EventTarget {
     const entry = this.outbox.remove(id);
     if (entry) this.#emit("settled", { id });
     return entry;
+  }
+
+  /** Whether the user may delete messages, and keep others quiet or out. */
+  get mayModerate() {
+    return this.hello.rights?.includes("moderate") ?? false;
+  }
+
+  /**
+   * Does what a moderator may: `{delete: id}`, `{mute: name, for: seconds}`, `{kick: name}` and so
+   * on. Not kept for later: what is seen when the connection is back may look different.
+   */
+  moderate(act) {
+    if (this.state.name !== "live") return;
+    const id = newMessageID();
+    this.#acts.add(id);
+    this.#write({ type: "moderate", id, sentAt: new Date().toISOString(), ...act });
   }
 
   /** Tells the others that the user is writing. May be called at every key. */
@@ -204,6 +225,7 @@ export class ChatClient extends EventTarget {
     this.#timers.clear(this.#beatTimer);
     this.#sender.stop();
     this.#reader.stop();
+    this.#acts.clear();
     this.#emit("history");
     const socket = this.#socket;
     this.#socket = null;
@@ -287,7 +309,7 @@ export class ChatClient extends EventTarget {
       case "hello": return this.#welcomed(frame);
       case "message": return this.#take([frame]);
       case "stored": return this.#sequenced(frame);
-      case "ack": return this.#sender.acknowledged(frame, this.timeline.upTo);
+      case "ack": return this.#acts.delete(frame.id) || this.#sender.acknowledged(frame, this.timeline.upTo);
       case "want": return this.#giveBack(frame);
       case "sync": return this.#synchronized(frame);
       case "history": return this.#reader.answered(frame) || this.#take(frame.messages);
@@ -335,7 +357,9 @@ export class ChatClient extends EventTarget {
   }
 
   #refused(frame) {
-    if (frame.id !== undefined) {
+    if (this.#acts.delete(frame.id)) {
+      this.#emit("refused", { message: frame.message });
+    } else if (frame.id !== undefined) {
       this.#sender.refused(frame);
     } else if (frame.code === "forbidden") {
       // Of `typing`, or of a token: nothing waits for an answer.
@@ -402,11 +426,14 @@ export class ChatClient extends EventTarget {
 
   #append(messages) {
     if (messages.length > 0) this.#emit("append", { messages });
+    const emptied = this.timeline.takeEmptied();
+    if (emptied.length > 0) this.#emit("emptied", { messages: emptied });
   }
 
   #pageRead(kind, messages) {
     if (kind === "after") this.#append(messages);
     else this.#emit(kind === "newest" ? "reset" : "prepend", { messages });
+    if (kind === "newest") this.timeline.takeEmptied(); // Shown as they are now.
     for (const message of messages) this.#sender.saw(message, this.timeline.upTo);
     this.#emit("history");
   }

@@ -48,6 +48,8 @@ export class MessageList {
     const on = (type, handler) =>
       this.#client.addEventListener(type, (event) => handler(event.detail));
     on("reset", ({ messages }) => this.#reset(messages));
+    on("state", () => this.#list.classList.toggle("moderating", this.#client.mayModerate));
+    on("emptied", ({ messages }) => this.#showEmptied(messages));
     on("append", ({ messages }) => this.#append(messages));
     on("prepend", ({ messages }) => this.#prepend(messages));
     on("trim", ({ messages }) => this.#trim(messages));
@@ -63,7 +65,12 @@ export class MessageList {
     this.#list.addEventListener("click", ({ target }) => {
       const { action } = target.dataset;
       if (!action) return;
-      const entry = this.#client.discard(target.closest(".message").dataset.id);
+      const { id } = target.closest(".message").dataset;
+      if (action === "delete") {
+        if (confirm("Delete this message for everybody?")) this.#client.moderate({ delete: id });
+        return;
+      }
+      const entry = this.#client.discard(id);
       if (action === "edit" && entry) onEdit(entry.text);
     });
     const observer = new ResizeObserver(() => {
@@ -146,7 +153,7 @@ export class MessageList {
     for (const message of messages) {
       const known = this.#bubbles.get(message.id);
       this.#pending.delete(message.id);
-      known?.update(message);
+      known?.update(this.#withDeleter(message));
       const bubble = known ?? this.#make(message);
       const [firstPending] = this.#pending;
       const next = firstPending === undefined ? null : this.#bubbles.get(firstPending).node;
@@ -209,8 +216,22 @@ export class MessageList {
     if (this.#isAtEnd) this.toEnd();
   }
 
+  #showEmptied(messages) {
+    this.#keepingPlace(() => {
+      for (const message of messages) {
+        this.#bubbles.get(message.id)?.update(this.#withDeleter(message));
+      }
+    });
+  }
+
+  /** Who has deleted a message is told by the event that did it, when that is here. */
+  #withDeleter(message) {
+    if (!message.deleted) return message;
+    return { ...message, deleter: this.#client.timeline.at(message.deletedBy)?.from };
+  }
+
   #make(message) {
-    const bubble = new Bubble(message, message.from === this.#client.user);
+    const bubble = new Bubble(this.#withDeleter(message), message.from === this.#client.user);
     this.#bubbles.set(message.id, bubble);
     return bubble;
   }

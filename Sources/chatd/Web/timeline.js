@@ -4,6 +4,8 @@ import { digestOfIDs } from "./identifiers.js";
 
 /** Messages beyond a hole that are kept; what is not kept comes with the page that fills it. */
 const EARLY_AT_MOST = 2_000;
+/** Deletions that are remembered for messages that come late. */
+const DELETIONS_AT_MOST = 10_000;
 /** Ids in one report of the founding form. */
 const REPORTED = 250;
 
@@ -22,6 +24,9 @@ export class Timeline {
   /** Whether nothing is older than the first message here. */
   isWhole = false;
   #ids = new Set();
+  /** By the id of the message, the `seq` of the event that deleted it. */
+  #deletions = new Map();
+  #emptied = [];
   #early = new Map();
   #unsequenced = new Map();
 
@@ -70,6 +75,8 @@ export class Timeline {
     for (const message of lost) {
       this.#ids.delete(message.id);
       this.#early.delete(message.seq);
+      // Without its text and its receipt nobody can give it back.
+      if (message.deleted) continue;
       this.#unsequenced.set(
         message.id, { ...message, seq: undefined, lostSeq: message.seq });
     }
@@ -114,7 +121,7 @@ export class Timeline {
     }
     this.#unsequenced.delete(message.id);
     if (this.isLoaded && message.seq <= this.upTo) return [];
-    if (this.#early.size < EARLY_AT_MOST) this.#early.set(message.seq, message);
+    if (this.#early.size < EARLY_AT_MOST) this.#early.set(message.seq, this.#showable(message));
     return this.isLoaded ? this.#drain() : [];
   }
 
@@ -145,15 +152,12 @@ export class Timeline {
     const added = [];
     for (const message of page) {
       if (message.seq <= this.upTo) continue;
-      this.#push(message);
-      added.push(message);
+      added.push(this.#push(message));
     }
     const early = [...this.#early.keys()].sort((one, other) => one - other);
     for (const seq of early) {
       if (seq > settledUpTo || seq <= this.upTo) continue;
-      const message = this.#early.get(seq);
-      this.#push(message);
-      added.push(message);
+      added.push(this.#push(this.#early.get(seq)));
     }
     return added.concat(this.#drain());
   }
@@ -161,7 +165,8 @@ export class Timeline {
   /** Takes the page before `low`, and returns the messages to show before all others. */
   prependPage(page, isWhole) {
     const low = this.low ?? Infinity;
-    const older = page.filter((message) => message.seq < low);
+    const older = page.filter((message) => message.seq < low)
+      .map((message) => this.#showable(message));
     for (const message of older) this.#ids.add(message.id);
     this.messages = older.concat(this.messages);
     this.isWhole = isWhole || older.length === 0;
@@ -177,12 +182,47 @@ export class Timeline {
     return dropped;
   }
 
+  /** Messages that events have deleted since this was asked last, as they are to be shown. */
+  takeEmptied() {
+    const emptied = this.#emptied;
+    this.#emptied = [];
+    return emptied;
+  }
+
   #push(message) {
+    const shown = this.#showable(message);
     this.#early.delete(message.seq);
     this.#unsequenced.delete(message.id);
     this.#ids.add(message.id);
-    this.messages.push(message);
+    this.messages.push(shown);
     this.upTo = message.seq;
+    if (message.event?.kind === "delete") this.#delete(message.event.id, message.seq);
+    return shown;
+  }
+
+  /** The text of a deleted message must not stay anywhere in the page. */
+  #delete(id, seq) {
+    this.#deletions.set(id, seq);
+    if (this.#deletions.size > DELETIONS_AT_MOST) {
+      this.#deletions.delete(this.#deletions.keys().next().value);
+    }
+    this.#unsequenced.delete(id);
+    for (const [place, message] of this.#early) {
+      if (message.id === id) this.#early.set(place, this.#showable(message));
+    }
+    if (!this.#ids.has(id)) return;
+    const index = this.messages.findLastIndex((message) => message.id === id);
+    if (index < 0) return;
+    this.messages[index] = this.#showable(this.messages[index]);
+    this.#emptied.push(this.messages[index]);
+  }
+
+  /** A message as it may be shown: a deletion may have come before it. */
+  #showable(message) {
+    const deletedBy = this.#deletions.get(message.id);
+    if (deletedBy === undefined) return message;
+    const { receipt, ...rest } = message;
+    return { ...rest, text: "", deleted: true, deletedBy };
   }
 
   #drain() {
@@ -190,8 +230,7 @@ export class Timeline {
     for (const seq of this.#early.keys()) if (seq <= this.upTo) this.#early.delete(seq);
     let next;
     while ((next = this.#early.get(this.upTo + 1))) {
-      this.#push(next);
-      added.push(next);
+      added.push(this.#push(next));
     }
     return added;
   }

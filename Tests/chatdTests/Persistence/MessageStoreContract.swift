@@ -22,6 +22,7 @@ struct MessageStoreContract {
         try await readsAnEmptyRoom()
         try await tellsWhichIDsItHas()
         try await restoresUnderTheNextNumber()
+        try await checkModeration()
     }
 
     private func numbersMessagesWithoutHoles() async throws {

@@ -64,7 +64,7 @@ import Testing
             ServerFrame.hello(
                 ServerFrame.Hello(
                     server: "chatd-a", room: .lobby, user: "ada", time: ManualClock().time,
-                    head: 4711, isWarm: true),
+                    head: 4711, isWarm: true, rights: [.read, .write]),
                 limits: limits))
 
         #expect(
@@ -74,6 +74,7 @@ import Testing
                 "heartbeat": ["min": 3500, "max": 7000],
                 "limits": ["textBytes": 16384, "frameBytes": 65536, "messagesPerSecond": 20],
                 "reconnect": ["min": 200, "max": 5000], "warm": true,
+                "rights": ["read", "write"],
             ] as NSDictionary)
     }
 

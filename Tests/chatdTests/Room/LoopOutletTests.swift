@@ -216,7 +216,7 @@ private final class Recorder: SessionSocket, MemberOwner {
     init(_ id: MemberID, _ user: String, _ outlet: LoopOutlet) {
         eventLoop = outlet.loop
         let member = Member(
-            id: id, user: user, socket: self, owner: self,
+            id: id, user: user, rights: .all, socket: self, owner: self,
             since: Timestamp(microsecondsSince1970: 0), outlet: outlet)
         state.withLock { $0.member = member }
     }

@@ -68,7 +68,7 @@ private struct TwoServers {
                 perform(rooms[1 - place].heard(event, now: now), at: 1 - place)
             case .deliver(let frame, .presence, except: _):
                 bytesToClients += frame.readableBytes * rooms[place].presence.localCount
-            case .welcome, .deliver, .send, .want, .lookUp, .read: break
+            case .welcome, .deliver, .send, .want, .lookUp, .read, .dismiss: break
             }
             counts[place] = rooms[place].presence.count
         }

@@ -8,10 +8,13 @@ import Synchronization
 /// A store in memory that keeps the promises of the shards, fails when told to, and can be made to
 /// wait.
 final class MemoryMessageStore: MessageStore {
-    private struct Contents {
+    fileprivate struct Contents {
         var rooms: [RoomID: [StoredMessage]] = [:]
         /// The highest `seq` ever given, where it is above that of the last message.
         var heads: [RoomID: Int64] = [:]
+        /// Which event has deleted which message, the messages that are not here included.
+        var deletions: [RoomID: [UUID: Int64]] = [:]
+        var sanctions: [RoomID: Sanctions] = [:]
         var lookUps: [[UUID]] = []
         var writeError: WriteError?
         var readError: ReadError?
@@ -89,26 +92,65 @@ final class MemoryMessageStore: MessageStore {
 
     func restore(
         _ message: Message, seq: Int64?, patience: Duration
-    ) async throws(WriteError) -> Receipt {
+    ) async throws(WriteError) -> KeptMessage {
         await passGate()
-        let result = contents.withLock { contents -> Result<Receipt, WriteError> in
+        let result = contents.withLock { contents -> Result<KeptMessage, WriteError> in
+            if let error = contents.writeError { return .failure(error) }
+            let room = message.room
+            if let known = contents.rooms[room]?.first(where: { $0.message.id == message.id }) {
+                guard known.isRepeated(by: message) else {
+                    return .failure(.conflict(id: message.id))
+                }
+                return .success(KeptMessage(stored: known, isDuplicate: true))
+            }
+            let stored = contents.rooms[room] ?? []
+            let head = max(stored.last?.seq ?? 0, contents.heads[room] ?? 0)
+            let isHole = seq.map { seq in
+                seq >= 1 && seq <= head && !stored.contains { $0.seq == seq }
+            }
+            var new = StoredMessage(
+                message: message, seq: (isHole == true ? seq : nil) ?? head + 1,
+                deletedBy: contents.deletions[room]?[message.id])
+            if new.deletedBy != nil { new.message.text = "" }
+            contents.insert(new)
+            return .success(KeptMessage(stored: new, isDuplicate: false))
+        }
+        return try result.get()
+    }
+
+    func moderate(
+        _ message: Message, patience: Duration
+    ) async throws(WriteError) -> ModerationOutcome {
+        await passGate()
+        let result = contents.withLock { contents -> Result<ModerationOutcome, WriteError> in
             if let error = contents.writeError { return .failure(error) }
             let stored = contents.rooms[message.room] ?? []
-            let head = max(stored.last?.seq ?? 0, contents.heads[message.room] ?? 0)
-            guard !stored.contains(where: { $0.message.id == message.id }), let seq,
-                (1...max(head, 1)).contains(seq), seq <= head,
-                !stored.contains(where: { $0.seq == seq })
-            else {
-                return MemoryMessageStore.append(
-                    message, to: &contents.rooms[message.room, default: []], head: head)
+            if let known = stored.first(where: { $0.message.id == message.id }) {
+                guard known.message.author == message.author,
+                    known.message.moderation?.act == message.moderation?.act
+                else { return .failure(.conflict(id: message.id)) }
+                return .success(.done(KeptMessage(stored: known, isDuplicate: true)))
             }
-            let index = stored.firstIndex { $0.seq > seq } ?? stored.count
-            contents.rooms[message.room]?.insert(
-                StoredMessage(message: message, seq: seq), at: index)
-            return .success(
-                Receipt(
-                    seq: seq, isDuplicate: false, sentAt: message.sentAt,
-                    receivedAt: message.receivedAt, shard: ShardID(1)))
+            if case .delete(let id) = message.moderation?.act,
+                !stored.contains(where: { $0.message.id == id && $0.message.event == nil })
+            {
+                return .success(.unknownMessage)
+            }
+            let head = max(stored.last?.seq ?? 0, contents.heads[message.room] ?? 0)
+            let new = StoredMessage(message: message, seq: head + 1)
+            contents.insert(new)
+            return .success(.done(KeptMessage(stored: new, isDuplicate: false)))
+        }
+        return try result.get()
+    }
+
+    func sanctions(
+        of room: RoomID, patience: Duration
+    ) async throws(ReadError) -> Sanctions {
+        await passGate()
+        let result = contents.withLock { contents -> Result<Sanctions, ReadError> in
+            if let error = contents.readError { return .failure(error) }
+            return .success(contents.sanctions[room] ?? Sanctions())
         }
         return try result.get()
     }
@@ -122,7 +164,7 @@ final class MemoryMessageStore: MessageStore {
     ) -> Result<Receipt, WriteError> {
         let shard = ShardID(1)
         if let known = room.first(where: { $0.message.id == message.id }) {
-            guard known.message.author == message.author, known.message.text == message.text else {
+            guard known.isRepeated(by: message) else {
                 return .failure(.conflict(id: message.id))
             }
             return .success(
@@ -147,6 +189,30 @@ final class MemoryMessageStore: MessageStore {
             }
             if passes { continuation.resume() }
         }
+    }
+}
+
+extension StoredMessage {
+    /// Whether `message` is the one that was stored, as far as it can be told.
+    fileprivate func isRepeated(by message: Message) -> Bool {
+        self.message.author == message.author && self.message.event == message.event
+            && (deletedBy != nil || self.message.text == message.text)
+    }
+}
+
+extension MemoryMessageStore.Contents {
+    /// Puts a message at its place, and an event into effect.
+    fileprivate mutating func insert(_ new: StoredMessage) {
+        let room = new.message.room
+        let index = rooms[room]?.firstIndex { $0.seq > new.seq } ?? rooms[room]?.count ?? 0
+        rooms[room, default: []].insert(new, at: index)
+        guard let event = new.message.moderation else { return }
+        sanctions[room, default: Sanctions()].obey(event, seq: new.seq)
+        guard case .delete(let id) = event.act else { return }
+        deletions[room, default: [:]][id] = new.seq
+        guard let index = rooms[room]?.firstIndex(where: { $0.message.id == id }) else { return }
+        rooms[room]?[index].message.text = ""
+        rooms[room]?[index].deletedBy = new.seq
     }
 }
 

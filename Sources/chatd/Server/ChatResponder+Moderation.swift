@@ -1,0 +1,66 @@
+import FoundationEssentials
+import HTTPTypes
+import HummingbirdCore
+import NIOCore
+import ShardRouter
+
+extension ChatResponder {
+    /// An act of a moderator, for programs and operators.
+    func moderate(
+        _ name: String, _ target: RequestTarget, _ request: Request
+    ) async throws(HTTPRefusal) -> Response {
+        guard origins.allows(origins: request.headers[values: .origin], hosts: hosts(request))
+        else { throw .foreignOrigin }
+        let room = try room(name)
+        let user = try author(target, request, in: room, needing: .moderate)
+        let order: ModerationOrder
+        do throws(FrameError) {
+            order = try ModerationOrder.decode(try await body(request), limits: limits)
+        } catch {
+            throw HTTPRefusal(error)
+        }
+        if let wait = chat.allowance(of: user, in: room) {
+            throw HTTPRefusal(tooManyMessages: order.id, retryAfter: wait)
+        }
+        do throws(ModerationError) {
+            let kept = try await chat.moderate(order, in: room, by: user)
+            return .json(
+                ServerFrame.ack(
+                    id: order.id, seq: kept.seq,
+                    receipt: chat.receipts.receipt(for: kept.stored.message)),
+                kept.isDuplicate ? .ok : .created)
+        } catch {
+            throw HTTPRefusal(error, id: order.id)
+        }
+    }
+
+    /// - Throws: when the user is muted in the room.
+    func checkMute(
+        of user: String, in room: RoomID, id: UUID
+    ) async throws(HTTPRefusal) {
+        guard let mute = await chat.mute(of: user, in: room) else { return }
+        throw HTTPRefusal(muted: mute, id: id, retryAfter: chat.environment.wait(for: mute))
+    }
+}
+
+extension HTTPRefusal {
+    static let noRightToModerate = HTTPRefusal(
+        .forbidden, code: "forbidden", "no right to moderate this room")
+
+    init(_ error: ModerationError, id: UUID) {
+        switch error {
+        case .write(let error):
+            self.init(error, id: id)
+        case .unknownMessage, .oneself:
+            self.init(.badRequest, code: "badMessage", "")
+            body = ServerFrame.error(error, id: id)
+        }
+    }
+
+    /// A message of somebody who is muted.
+    init(muted mute: Sanctions.Sanction, id: UUID, retryAfter: Duration?) {
+        self.init(.forbidden, code: "forbidden", "")
+        body = ServerFrame.muted(mute, id: id, retryAfter: retryAfter)
+        if let retryAfter { comeBack(after: retryAfter) }
+    }
+}
