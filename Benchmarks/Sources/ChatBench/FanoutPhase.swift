@@ -216,6 +216,7 @@ extension Report {
                 + "server \(share("server")), load \(share("load")), "
                 + "postgres \(share("postgres")), others \(Int(outcome.othersShare * 100)) %; "
                 + "skipped \(outcome.whole.skipped), "
-                + "twice \(outcome.whole.duplicates), errors \(outcome.whole.errors)")
+                + "twice \(outcome.whole.duplicates), queued \(outcome.whole.queued), "
+                + "errors \(outcome.whole.errors)")
     }
 }

@@ -147,11 +147,15 @@ static void turn_until(struct pool *pool, int64_t time) {
     while (monotonic_now() < time) pool_turn(pool, time);
 }
 
+static uint64_t answered(const struct counts *counts) {
+    return counts->stored + counts->queued + counts->errors;
+}
+
 /// Whether everybody has everything that was sent since `start`, as far as it was not refused.
 static bool is_settled(const struct pool *pool, const struct sample *start) {
     const struct counts *now = &pool->ledger.counts, *before = &start->counts;
     return now->deliveries - before->deliveries == now->owed - before->owed &&
-        now->stored - before->stored + now->errors - before->errors >= now->sent - before->sent;
+        answered(now) - answered(before) >= now->sent - before->sent;
 }
 
 static void settle(struct pool *pool, const struct sample *start, double drain) {
