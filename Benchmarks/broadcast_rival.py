@@ -1,7 +1,7 @@
 """A chat room of the Python library websockets, as the rival of `scripts/bench chat`.
 
-`broadcast_rival.py PORT` relays what it gets to everybody in the room, in frames of the same form and
-length as chatd's; it stores nothing, signs nothing, and heals nobody.
+`broadcast_rival.py PORT` relays what it gets to everybody in the room, in frames of the same form
+and length as chatd's; it stores nothing, signs nothing, and heals nobody.
 """
 
 import asyncio

@@ -28,13 +28,19 @@ final class ChatClients {
         /// The same with what came before and after it.
         var whole: Whole
         var delivery, ack, lateness: Times
-        /// Seconds in the window: `load`, `server` and `postgres`.
+        /// Seconds in the window: `load`, `server` and `postgres`, and `all` of the machine.
         var cpu: [String: Double]
         /// What servers complained of, to show.
         var complaint: String
         var settleSeconds: Double?
         var joinedSeconds, wholeSeconds: Double?
         var wholeClients: Int?
+
+        /// What others did on the machine meanwhile, in cores.
+        var othersShare: Double {
+            let ours = ["load", "server", "postgres"].compactMap { cpu[$0] }.reduce(0, +)
+            return max(0, (cpu["all"] ?? 0) - ours) / seconds
+        }
 
         var deliveriesPerSecond: Double { Double(window.deliveries) / seconds }
 
@@ -47,7 +53,8 @@ final class ChatClients {
                 if count != 0 { wrong.append("\(count) \(what)") }
             }
             forbid(whole.owed - whole.deliveries, "deliveries missing")
-            forbid(whole.sent - whole.stored, "messages without a 'stored'")
+            // What was only queued comes as a message when it is stored.
+            forbid(whole.sent - whole.stored - whole.queued, "messages without an answer")
             forbid(whole.foreign, "messages that nobody sent there")
             forbid(whole.renumbered, "messages with two numbers")
             forbid(whole.unknown, "frames that are not known")

@@ -124,7 +124,8 @@ struct ChatStage {
         let daemon = try Daemon(
             python, ["\(repository)/Benchmarks/broadcast_rival.py", "\(port)"],
             home: "rival-\(nextLaunch())", below: folder, core: cores?.server)
-        let subject = ChatSubject(name: "websockets", port: port, daemon: daemon)
+        let subject = ChatSubject(
+            name: "websockets", port: port, daemon: daemon, isOurs: false)
         try await subject.ready("/")
         return subject
     }

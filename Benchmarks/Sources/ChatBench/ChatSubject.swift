@@ -7,6 +7,7 @@ struct ChatSubject {
     let name: String
     let port: Int
     let daemon: Daemon
+    var isOurs = true
 
     /// What a process holds, in bytes.
     struct Memory {

@@ -235,7 +235,8 @@ static long read_answer(struct pool *pool, const char *bytes, size_t count) {
     const char *end = memmem(bytes, count, "\r\n\r\n", 4);
     if (!end) return 0;
     // What RFC 6455 answers to the key that it uses itself.
-    if (memmem(bytes, count, " 101 ", 5) && memmem(bytes, count, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", 28))
+    static const char accept[] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+    if (memmem(bytes, count, " 101 ", 5) && memmem(bytes, count, accept, sizeof accept - 1))
         return end + 4 - bytes;
     ledger_complain(&pool->ledger, bytes, count < 120 ? count : 120);
     return -1;

@@ -11,6 +11,8 @@ struct sample {
     struct counts counts;
     double own;
     double watched[4];
+    /// Of all processes of the machine.
+    double all;
 };
 
 /// CPU seconds of a process, those of children that have ended included.
@@ -42,6 +44,18 @@ static double family_seconds(int process) {
     return seconds;
 }
 
+/// CPU seconds of everything on the machine: neither idle nor waiting for a disk.
+static double all_seconds(void) {
+    FILE *file = fopen("/proc/stat", "r");
+    if (!file) return 0;
+    unsigned long user, nice, kernel, idle, waiting, hard, soft, stolen;
+    int count = fscanf(file, "cpu %lu %lu %lu %lu %lu %lu %lu %lu", &user, &nice, &kernel, &idle,
+                       &waiting, &hard, &soft, &stolen);
+    fclose(file);
+    if (count != 8) return 0;
+    return (double)(user + nice + kernel + hard + soft + stolen) / (double)sysconf(_SC_CLK_TCK);
+}
+
 static double own_seconds(void) {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
@@ -52,6 +66,7 @@ static double own_seconds(void) {
 static struct sample sample(const struct runs *runs) {
     struct sample sample = {.time = monotonic_now(), .counts = runs->pool->ledger.counts};
     sample.own = own_seconds();
+    sample.all = all_seconds();
     for (int place = 0; place < runs->watched_count; place++) {
         const struct watched *watched = &runs->watched[place];
         for (int index = 0; index < watched->count; index++)
@@ -111,7 +126,7 @@ static void print_result(
     print_times("delivery", &ledger->delivery);
     print_times("ack", &ledger->stored);
     print_times("lateness", &ledger->lateness);
-    printf("\"cpu\":{\"load\":%.3f", last->own - first->own);
+    printf("\"cpu\":{\"load\":%.3f,\"all\":%.3f", last->own - first->own, last->all - first->all);
     for (int place = 0; place < runs->watched_count; place++)
         printf(",\"%s\":%.3f", runs->watched[place].name,
                last->watched[place] - first->watched[place]);
@@ -132,11 +147,15 @@ static void turn_until(struct pool *pool, int64_t time) {
     while (monotonic_now() < time) pool_turn(pool, time);
 }
 
+static uint64_t answered(const struct counts *counts) {
+    return counts->stored + counts->queued + counts->errors;
+}
+
 /// Whether everybody has everything that was sent since `start`, as far as it was not refused.
 static bool is_settled(const struct pool *pool, const struct sample *start) {
     const struct counts *now = &pool->ledger.counts, *before = &start->counts;
     return now->deliveries - before->deliveries == now->owed - before->owed &&
-        now->stored - before->stored + now->errors - before->errors >= now->sent - before->sent;
+        answered(now) - answered(before) >= now->sent - before->sent;
 }
 
 static void settle(struct pool *pool, const struct sample *start, double drain) {
