@@ -8,7 +8,7 @@ import asyncio
 import json
 import random
 import uuid
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from urllib.parse import quote, urlencode
 
 from websockets.asyncio.client import connect
@@ -21,8 +21,8 @@ def new_id():
     return str(uuid.uuid4())
 
 
-def timestamp():
-    now = datetime.now(timezone.utc)
+def timestamp(days_off=0):
+    now = datetime.now(timezone.utc) + timedelta(days=days_off)
     return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -205,7 +205,9 @@ class ChatClient:
     #: Ids in one report of the founding form.
     REPORTED = 250
 
-    def __init__(self, servers, room, user, ledger=None, seed=None, may_lose=False):
+    def __init__(
+        self, servers, room, user, ledger=None, seed=None, may_lose=False, days_off=0
+    ):
         self.servers = list(servers)
         self.room = room
         self.user = user
@@ -223,6 +225,8 @@ class ChatClient:
         self.outbox = {}
         #: `{id: seq}` of all that was ever acknowledged; may be shared by clients.
         self.ledger = ledger if ledger is not None else {}
+        #: How far the clock of this client is off.
+        self.days_off = days_off
         self.connections = 0
         #: The `bye` frames that came, in order.
         self.byes = []
@@ -250,13 +254,18 @@ class ChatClient:
         self._task = asyncio.create_task(self._live())
         return self
 
+    def check(self):
+        """Fails when this client has met something that cannot be."""
+        if self._task.done():
+            self._task.result()
+
     async def stop(self):
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def send(self, text):
         """Puts a message into the outbox; it stays there until it is stored."""
-        frame = message(text)
+        frame = message(text, sentAt=timestamp(self.days_off))
         self.outbox[frame["id"]] = frame
         await self._write(frame)
         return frame["id"]

@@ -9,6 +9,14 @@ from cluster import Cluster
 from migrate_fleet import Fleet
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--outage", type=float, default=3.0, metavar="SECONDS",
+        help="how long each outage of test_chaos.py lasts; by hand for minutes")
+    parser.addoption(
+        "--chaos-seed", type=int, default=None, help="repeats a run of test_chaos.py")
+
+
 @pytest.fixture(scope="session")
 def cluster():
     cluster = Cluster()

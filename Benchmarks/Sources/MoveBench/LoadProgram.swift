@@ -95,7 +95,9 @@ struct LoadProgram: Sendable {
         var sockets: [ChatSocket] = []
         for (place, room) in settings.rooms.enumerated() where !settings.servers.isEmpty {
             let port = settings.servers[place % settings.servers.count]
-            sockets.append(try await ChatSocket.open(room: room, user: "caller", port: port))
+            // A user's rate is bounded, so that each room has a caller of its own.
+            sockets.append(
+                try await ChatSocket.open(room: room, user: "caller-\(place)", port: port))
         }
         say("ready")
         let (open, start) = (sockets, monotonic())

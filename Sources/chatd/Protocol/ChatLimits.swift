@@ -133,6 +133,9 @@ struct RoomLimits: Sendable {
     var readInterval: Duration = .milliseconds(500)
     /// How often the shard is read while other servers cannot be heard: less than a beat.
     var deafReadInterval: Duration = .seconds(3)
+    /// How long nothing may be heard of the shard before a room with people is compared with it: it
+    /// may have lost messages, and nobody says a word. A read that finds nothing, once a minute.
+    var quietReadInterval: Duration = .seconds(60)
     /// The wait after a failed read; doubled with each failure.
     var readBackoff: Duration = .milliseconds(250)
     /// The longest wait after failed reads.

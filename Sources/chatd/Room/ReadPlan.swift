@@ -2,8 +2,8 @@
 /// allow, and only while somebody is there to be told.
 ///
 /// cold → warm once the newest messages were read. Later reads ask for what follows the window's
-/// head: because a hole in it lasts, because somebody knows of a higher `seq`, or because other
-/// servers cannot be heard.
+/// head: because a hole in it lasts, because somebody knows of a higher `seq`, because other
+/// servers cannot be heard, or because the shard has not told anything for long.
 struct ReadPlan: Sendable {
     typealias Instant = ContinuousClock.Instant
 
@@ -34,6 +34,8 @@ struct ReadPlan: Sendable {
     private(set) var lastStart: Instant?
     private var failures = 0
     private var notBefore: Instant?
+    /// When somebody last told this server what the shard has: a read, or a commit.
+    private var lastWord: Instant?
     private var disproved: (seq: Int64, until: Instant)?
 
     init(limits: RoomLimits) {
@@ -126,9 +128,15 @@ struct ReadPlan: Sendable {
         notBefore = now + min(limits.readBackoff * (1 << doublings), limits.readBackoffAtMost)
     }
 
+    /// The shard has told what its newest message is.
+    mutating func heardShard(now: Instant) {
+        lastWord = now
+    }
+
     private mutating func start(_ request: Request, _ now: Instant) -> Request {
         isReading = true
         lastStart = now
+        lastWord = now
         // What is heard of from here on is a new wish: this read may have come too early for it.
         wish = .nothing
         return request
@@ -137,6 +145,8 @@ struct ReadPlan: Sendable {
     private func isDue(_ now: Instant, _ window: Window, isDeaf: Bool) -> Bool {
         let sinceLast = lastStart.map { now - $0 }
         if let gapSince, now - gapSince >= limits.gapGrace { return true }
+        // Nobody may ever say that a quiet room has lost something: it is compared now and then.
+        if let lastWord, now - lastWord >= limits.quietReadInterval { return true }
         if isDeaf, sinceLast.map({ $0 >= limits.deafReadInterval }) ?? true { return true }
         if let sinceLast, sinceLast < limits.readInterval { return false }
         switch wish {

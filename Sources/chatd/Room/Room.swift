@@ -286,7 +286,8 @@ extension Room {
         let read = page.messages.map(readMessage)
         perform { contents, now in
             contents.state.caughtUp(
-                read, target: target, head: page.head, isComplete: page.isComplete, now: now)
+                read, after: seq, target: target, head: page.head, isComplete: page.isComplete,
+                now: now)
         }
     }
 

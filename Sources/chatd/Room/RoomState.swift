@@ -158,6 +158,7 @@ struct RoomState: Sendable {
         ack: (frame: ByteBuffer, member: MemberID)?, now: Instant
     ) -> [Action] {
         var actions: [Action] = []
+        reads.heardShard(now: now)
         if let ack { actions.append(.send(ack.frame, to: ack.member)) }
         let told = RoomEvent.message(
             seq: seq, id: id, author: author, frame: showable(frame, of: id), event: event)
@@ -246,10 +247,14 @@ struct RoomState: Sendable {
 
     /// What follows the window's head was read.
     ///
-    /// - Parameter target: the newest message that was known when the read was decided.
+    /// - Parameters:
+    ///   - after: the window's head when the read was decided.
+    ///   - target: the newest message that was known then.
     mutating func caughtUp(
-        _ messages: [ReadMessage], target: Int64, head: Int64, isComplete: Bool, now: Instant
+        _ messages: [ReadMessage], after: Int64 = 0, target: Int64, head: Int64, isComplete: Bool,
+        now: Instant
     ) -> [Action] {
+        if head < after, window.head >= after { return rewound(to: head, now: now) }
         var actions: [Action] = []
         for message in messages {
             let entry = entry(message, isDelivered: true, now)
@@ -268,6 +273,17 @@ struct RoomState: Sendable {
         reads.succeeded(isComplete: isComplete || messages.isEmpty, now: now)
         considerReading(now, &actions)
         considerAsking(now, &actions)
+        return actions
+    }
+
+    /// The shard has less than this window has: it was wound back, and nobody has written since.
+    /// Who has the lost messages says so with the next heartbeat, and is asked for them.
+    private mutating func rewound(to head: Int64, now: Instant) -> [Action] {
+        window.rewind(to: head)
+        reads.succeeded(isComplete: true, now: now)
+        reads.contradicted()
+        var actions: [Action] = []
+        considerReading(now, &actions)
         return actions
     }
 

@@ -10,6 +10,8 @@ struct WantLimits: Sendable {
     var overlap: Int64 = 100
     /// Ids that are looked up, asked for or stored, together; more are passed over until then.
     var candidates = 1_000
+    /// Such ids of one client: as many as one report adds.
+    var memberCandidates = 250
     /// Clients remembered for one id.
     var reporters = 8
     /// Ids in one `want`.

@@ -11,6 +11,10 @@ import FoundationEssentials
 /// candidate any more. Whoever is asked and gives nothing within a beat is passed over for the next
 /// one that reported. A compact report names no ids: when it does not fit, one client is asked to
 /// tell what it has, and does so in the founding form.
+///
+/// Clients may report ids that nobody ever had. Each has a share of the candidates, all take turns
+/// at being looked up and asked, and who has given nothing goes to the end of the queue: what one
+/// invents costs the others a beat, not their turn.
 struct WantPlan: Sendable {
     typealias Instant = ContinuousClock.Instant
 
@@ -23,16 +27,20 @@ struct WantPlan: Sendable {
         case askReport(MemberID, above: Int64)
     }
 
-    private enum Phase {
+    enum Phase {
         case unchecked, checking, missing, asked, storing
     }
 
-    private struct Candidate {
+    struct Candidate {
         /// The order in which candidates were reported.
         var number: UInt64
         var phase = Phase.unchecked
         /// Who has it and was not asked yet, or is just being asked.
         var reporters: [MemberID]
+        /// Whose share it counts for: who reported it first and is still there.
+        var owner: MemberID
+
+        var canGiveWay: Bool { phase != .asked && phase != .storing }
     }
 
     /// The client that is being asked.
@@ -48,15 +56,21 @@ struct WantPlan: Sendable {
         var hasAnswered = false
     }
 
-    private let limits: WantLimits
-    private var candidates: [UUID: Candidate] = [:]
+    let limits: WantLimits
+    var candidates: [UUID: Candidate] = [:]
+    /// Candidates by owner.
+    var shares: [MemberID: Int] = [:]
+    /// The turn in which a client was asked last; who is not here was never, or gave all.
+    var turns: [MemberID: UInt64] = [:]
+    private var lastTurn: UInt64 = 0
+    private var wasReportAsked = false
     private var question: Question?
     private var doubts: [(member: MemberID, above: Int64)] = []
     /// Ids that need nothing for now: the shard has them, or somebody else asks for them.
     private var quietIDs: [UUID: Instant] = [:]
     private var quietOrder: Deque<UUID> = []
     private var quietMembers: [MemberID: Instant] = [:]
-    private var lastNumber: UInt64 = 0
+    var lastNumber: UInt64 = 0
     private var lastLookUp: Instant?
     private var isLookingUp = false
     private var notBefore: Instant?
@@ -73,7 +87,8 @@ struct WantPlan: Sendable {
     /// A client has reported `ids`, oldest first, which the window lacks.
     mutating func reported(_ ids: some Sequence<UUID>, by member: MemberID, now: Instant) {
         guard !isQuiet(member, now) else { return }
-        var (added, joined) = (0, 0)
+        var joined = 0
+        var unknown: [UUID] = []
         for id in ids where !isQuiet(id, now) {
             if let known = candidates[id] {
                 guard known.reporters.count < limits.reporters,
@@ -81,12 +96,11 @@ struct WantPlan: Sendable {
                 else { continue }
                 candidates[id]?.reporters.append(member)
                 joined += 1
-            } else if added < limits.reportedIDs, candidates.count < limits.candidates {
-                added += 1
-                lastNumber += 1
-                candidates[id] = Candidate(number: lastNumber, reporters: [member])
+            } else if unknown.count < limits.reportedIDs {
+                unknown.append(id)
             }
         }
+        let added = add(unknown, of: member)
         guard let question, question.member == member, case .report = question.subject else {
             return
         }
@@ -112,7 +126,7 @@ struct WantPlan: Sendable {
         for id in ids {
             switch candidates[id]?.phase {
             case .unchecked, .missing:
-                candidates[id] = nil
+                drop(id)
                 quiet(id, until: now + limits.patience)
             case .checking, .asked, .storing: break
             case nil: quiet(id, until: now + limits.patience)
@@ -123,7 +137,7 @@ struct WantPlan: Sendable {
     /// A message has become known in some other way.
     mutating func appeared(_ id: UUID) {
         guard !candidates.isEmpty, candidates[id]?.phase != .storing else { return }
-        candidates[id] = nil
+        drop(id)
     }
 
     /// A client is gone.
@@ -132,6 +146,7 @@ struct WantPlan: Sendable {
         if question?.member == member { endQuestion() }
         forget(member)
         quietMembers[member] = nil
+        turns[member] = nil
     }
 
     // MARK: The shard
@@ -141,10 +156,10 @@ struct WantPlan: Sendable {
         isLookingUp = false
         for (id, candidate) in candidates where candidate.phase == .checking {
             if known.contains(id) {
-                candidates[id] = nil
+                drop(id)
                 quiet(id, until: now + limits.quiet)
             } else if candidate.reporters.isEmpty {
-                candidates[id] = nil
+                drop(id)
             } else {
                 candidates[id]?.phase = .missing
             }
@@ -179,7 +194,7 @@ struct WantPlan: Sendable {
 
     /// A message that was given back is stored.
     mutating func stored(_ id: UUID, now: Instant) {
-        candidates[id] = nil
+        drop(id)
         quiet(id, until: now + limits.quiet)
         settle(id, now)
     }
@@ -189,7 +204,7 @@ struct WantPlan: Sendable {
     /// - Parameter isFinal: whether it never can be; otherwise it is asked for again later.
     mutating func failed(_ id: UUID, isFinal: Bool, now: Instant) {
         if isFinal || candidates[id]?.reporters.isEmpty ?? true {
-            candidates[id] = nil
+            drop(id)
             quiet(id, until: now + limits.quiet)
         } else {
             candidates[id]?.phase = .missing
@@ -221,7 +236,7 @@ struct WantPlan: Sendable {
         guard !isLookingUp, !candidates.isEmpty,
             lastLookUp.map({ now - $0 >= limits.lookUpInterval }) ?? true
         else { return nil }
-        let ids = oldest(limits.lookUpIDs) { $0.phase == .unchecked }
+        let ids = inTurn(limits.lookUpIDs) { $0.phase == .unchecked }
         guard !ids.isEmpty else { return nil }
         isLookingUp = true
         lastLookUp = now
@@ -231,9 +246,11 @@ struct WantPlan: Sendable {
 
     private mutating func nextQuestion(_ now: Instant) -> Action? {
         guard question == nil, notBefore.map({ now >= $0 }) ?? true else { return nil }
-        if let first = oldest(1, where: { $0.phase == .missing }).first,
-            let member = candidates[first]?.reporters.first
-        {
+        let isReportsTurn = !doubts.isEmpty && !wasReportAsked
+        wasReportAsked = false
+        if !isReportsTurn, let member = nextMember() {
+            lastTurn += 1
+            turns[member] = lastTurn
             let ids = oldest(limits.askedIDs) {
                 $0.phase == .missing && $0.reporters.contains(member)
             }
@@ -244,6 +261,7 @@ struct WantPlan: Sendable {
             return .ask(member, ids)
         }
         guard !doubts.isEmpty else { return nil }
+        wasReportAsked = true
         let (member, above) = doubts.removeFirst()
         question = Question(member: member, subject: .report, due: now + limits.patience)
         return .askReport(member, above: above)
@@ -258,10 +276,10 @@ extension WantPlan {
         if case .messages(let waiting, let storing) = question.subject {
             guard storing.isEmpty else { return }  // The store has its own patience.
             for id in waiting where question.hasAnswered {
-                candidates[id]?.reporters.removeAll { $0 == question.member }
+                withdraw(question.member, from: id)
                 // It has answered for others, so that it will report this one again and again.
                 if candidates[id]?.reporters.isEmpty ?? false {
-                    candidates[id] = nil
+                    drop(id)
                     quiet(id, until: now + limits.quiet)
                 }
             }
@@ -292,19 +310,32 @@ extension WantPlan {
         question.subject = .messages(waiting: waiting, storing: storing)
         question.hasAnswered = true
         question.due = now + limits.patience
-        self.question = waiting.isEmpty && storing.isEmpty ? nil : question
+        let isWhole = waiting.isEmpty && storing.isEmpty
+        if isWhole { turns[question.member] = nil }
+        self.question = isWhole ? nil : question
     }
 
     /// The client has nothing any more; what nobody else has is given up.
     private mutating func forget(_ member: MemberID) {
         for (id, candidate) in candidates where candidate.reporters.contains(member) {
-            candidates[id]?.reporters.removeAll { $0 == member }
+            withdraw(member, from: id)
             let isIdle = candidate.phase != .storing && candidate.phase != .checking
-            if isIdle, candidate.reporters.count == 1 { candidates[id] = nil }
+            if isIdle, candidate.reporters.count == 1 { drop(id) }
         }
     }
 
-    private func oldest(_ count: Int, where isMeant: (Candidate) -> Bool) -> [UUID] {
+    private mutating func withdraw(_ member: MemberID, from id: UUID) {
+        guard var candidate = candidates[id] else { return }
+        candidate.reporters.removeAll { $0 == member }
+        if candidate.owner == member, let next = candidate.reporters.first {
+            countOut(member)
+            candidate.owner = next
+            shares[next, default: 0] += 1
+        }
+        candidates[id] = candidate
+    }
+
+    func oldest(_ count: Int, where isMeant: (Candidate) -> Bool) -> [UUID] {
         let meant = candidates.filter { isMeant($0.value) }
         return meant.sorted { $0.value.number < $1.value.number }.prefix(count).map(\.key)
     }

@@ -114,6 +114,13 @@ struct Window: Sendable {
         bytes += entries[index].frame.readableBytes
     }
 
+    /// Lets go of all above `seq`, which is the highest that the shard has: it has lost them.
+    mutating func rewind(to seq: Int64) {
+        while let last = entries.last, last.seq > seq { removeNewest() }
+        guard let coverage, coverage.head > seq else { return }
+        self.coverage = Coverage(floor: min(coverage.floor, seq), head: seq)
+    }
+
     /// The ids that are not here, in their order.
     ///
     /// - Complexity: one look at each entry down to the oldest of the ids.

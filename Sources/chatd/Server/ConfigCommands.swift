@@ -1,6 +1,5 @@
 import ArgumentParser
 import FoundationEssentials
-import Logging
 import NIOCore
 
 /// `chatd config`: what the settings come to.
@@ -11,14 +10,15 @@ struct ConfigCommand: ParsableCommand {
         subcommands: [ConfigCheck.self])
 }
 
-struct ConfigCheck: ParsableCommand {
+struct ConfigCheck: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
         abstract: "Shows each setting as a server would take it, and where it comes from.",
         discussion: """
-            Starts nothing and connects to nothing; files that a server needs are read. Passwords \
+            Starts nothing and connects to nothing; files that a server needs are read. All that \
+            is wrong is told at once, and warnings where settings do not go together. Passwords \
             are not shown. Exit codes: 0 a server would take them, 64 something is written wrong, \
-            2 something is refused.
+            2 something is refused, 1 a file is of no use.
 
             Example: chatd config check --config /etc/chatd.json
             """)
@@ -28,25 +28,27 @@ struct ConfigCheck: ParsableCommand {
     @Flag(help: "Print one JSON object.")
     var json = false
 
-    func run() throws {
-        let settings: EffectiveSettings
-        do {
-            let sources = try server.sources()
-            let configuration = try ServerConfiguration(
-                sources, hostName: Chatd.hostName(),
-                processID: ProcessInfo.processInfo.processIdentifier)
-            if let files = configuration.tls {
-                _ = try TLSCertificates(
-                    files: files, interval: .zero, logger: Logger(label: "chatd"))
-            }
-            settings = EffectiveSettings(configuration, sources)
-        } catch let error as ConfigurationError {
-            Chatd.complain("\(error)")
-            throw ExitCode(error.exitCode)
-        } catch let error as ProgramError {
+    func run() async throws {
+        let sources: SettingSources
+        do throws(ConfigurationError) {
+            sources = try server.sources()
+        } catch {
             Chatd.complain("\(error)")
             throw ExitCode(error.exitCode)
         }
+        let review = await ConfigReview(
+            sources, hostName: Chatd.hostName(),
+            processID: ProcessInfo.processInfo.processIdentifier)
+        for finding in review.findings {
+            switch finding.weight {
+            case .fault: Chatd.complain(finding.text)
+            case .warning: Chatd.complain("warning: \(finding.text)")
+            }
+        }
+        guard review.exitCode == 0, let configuration = review.configuration else {
+            throw ExitCode(max(1, review.exitCode))
+        }
+        let settings = EffectiveSettings(configuration, sources)
         print(json ? settings.json : settings.text)
     }
 }

@@ -89,7 +89,7 @@ struct ServerConfiguration: Sendable {
         }
     }
 
-    private static func bind(_ sources: SettingSources) throws(ConfigurationError) -> HostAndPort {
+    static func bind(_ sources: SettingSources) throws(ConfigurationError) -> HostAndPort {
         guard let given = sources[.bind] else { return defaultBind }
         guard var address = HostAndPort(given.text) else {
             throw .bad(given, allowed: "an address such as 127.0.0.1:8080 or [::1]:8080")
@@ -98,7 +98,7 @@ struct ServerConfiguration: Sendable {
         return address
     }
 
-    private static func redis(_ sources: SettingSources) throws(ConfigurationError) -> RedisURL? {
+    static func redis(_ sources: SettingSources) throws(ConfigurationError) -> RedisURL? {
         guard let given = sources[.redisURL] else { return nil }
         do throws(RedisURLError) {
             return try RedisURL(given.text)
@@ -107,7 +107,7 @@ struct ServerConfiguration: Sendable {
         }
     }
 
-    private static func redisTLS(
+    static func redisTLS(
         _ sources: SettingSources, _ url: RedisURL?
     ) throws(ConfigurationError) -> RedisTLS? {
         let given = sources[.redisCA]
@@ -127,7 +127,7 @@ struct ServerConfiguration: Sendable {
         }
     }
 
-    private static func origins(
+    static func origins(
         _ sources: SettingSources
     ) throws(ConfigurationError) -> Set<OriginRule.Origin> {
         guard let given = sources[.allowedOrigins] else { return [] }
@@ -143,7 +143,7 @@ struct ServerConfiguration: Sendable {
         return origins
     }
 
-    private static func serverName(
+    static func serverName(
         _ sources: SettingSources, bind: HostAndPort, hostName: String, processID: Int32
     ) throws(ConfigurationError) -> String {
         guard let given = sources[.serverName] else {
@@ -203,7 +203,7 @@ struct ServerConfiguration: Sendable {
         String(UInt64(bitPattern: RingHash(seed: 0).hash(RoomID(text))), radix: 16)
     }
 
-    private static func logLevel(
+    static func logLevel(
         _ sources: SettingSources
     ) throws(ConfigurationError) -> Logger.Level {
         guard let given = sources[.logLevel] else { return .info }
@@ -214,7 +214,7 @@ struct ServerConfiguration: Sendable {
         return level
     }
 
-    private static func allowsOpen(_ sources: SettingSources) throws(ConfigurationError) -> Bool {
+    static func allowsOpen(_ sources: SettingSources) throws(ConfigurationError) -> Bool {
         guard let given = sources[.allowOpen] else { return false }
         switch given.text.lowercased() {
         case "1", "true", "yes": return true

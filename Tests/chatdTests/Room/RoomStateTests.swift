@@ -121,6 +121,44 @@ import Testing
         #expect(reads == [])
     }
 
+    @Test mutating func `a quiet room is compared with its shard once in a while`() {
+        warm()
+        _ = room.join(ada, user: "ada", now: start)
+        for seq in 1...2 {
+            _ = room.stored(
+                seq: Int64(seq), id: .numbered(seq), author: "ada", frame: frame, ack: nil,
+                now: start + .seconds(20 * seq))
+        }
+        func reads(at second: Int) -> [RoomState.Action] {
+            room.tick(now: start + .seconds(second), isDeaf: false).filter {
+                if case .read = $0 { true } else { false }
+            }
+        }
+
+        #expect(reads(at: 99) == [])
+        #expect(reads(at: 100) == [.read(.after(2, target: 2))])
+    }
+
+    @Test mutating func `a shard that was wound back takes what it lost out of the window`() {
+        warm()
+        _ = room.join(ada, user: "ada", now: start)
+        for seq in 1...3 {
+            _ = room.stored(
+                seq: Int64(seq), id: .numbered(seq), author: "ada", frame: frame, ack: nil,
+                now: start)
+        }
+        let later = start + .seconds(60)
+        #expect(room.tick(now: later, isDeaf: false).contains(.read(.after(3, target: 3))))
+
+        let actions = room.caughtUp(
+            [], after: 3, target: 3, head: 1, isComplete: true, now: later)
+
+        #expect(actions == [])
+        #expect(room.window.head == 1 && room.window.newest == 1)
+        let next = room.tick(now: later + .milliseconds(500), isDeaf: false)
+        #expect(next.contains(.read(.newest)))
+    }
+
     @Test mutating func `a room with many pages to read goes on until it has them`() {
         warm()
         _ = room.join(ada, user: "ada", now: start)

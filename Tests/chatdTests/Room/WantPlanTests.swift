@@ -180,6 +180,113 @@ import Testing
         #expect(asked.count == limits.lookUpIDs)
     }
 
+    // MARK: Invented ids
+
+    private func inventor(_ number: Int) -> MemberID { MemberID(number: UInt64(100 + number)) }
+
+    @Test func `one client has a share of the candidates, however often it reports`() {
+        var plan = WantPlan(limits: limits)
+        for round in 0..<20 {
+            let base = 1_000 * (round + 1)
+            plan.reported(ids(base...(base + 999)), by: ada, now: start)
+        }
+
+        #expect(plan.candidateCount == limits.memberCandidates)
+    }
+
+    @Test func `who comes when all places are taken gets an equal share of them`() {
+        var plan = WantPlan(limits: limits)
+        for one in 0..<4 {
+            let base = 10_000 * (one + 1)
+            plan.reported(ids(base...(base + 999)), by: inventor(one), now: start)
+        }
+        #expect(plan.candidateCount == limits.candidates)
+
+        plan.reported(ids(1...250), by: ada, now: start)
+
+        #expect(plan.candidateCount == limits.candidates)
+        guard case .lookUp(let asked) = plan.next(now: start).first else {
+            Issue.record("nothing was looked up")
+            return
+        }
+        #expect(Set(asked).isSuperset(of: ids(1...100)), "an equal share of the look-up")
+        #expect(asked.count == limits.lookUpIDs)
+    }
+
+    @Test func `who gave nothing is asked again after all others`() {
+        var plan = WantPlan(limits: limits)
+        plan.reported(ids(1_000...1_200), by: inventor(0), now: start)
+        plan.reported(ids(1...120), by: ada, now: start)
+        _ = plan.next(now: start)
+        plan.lookedUp([], now: start)
+        #expect(plan.next(now: start) == [.ask(inventor(0), ids(1_000...1_049))])
+        let isTaken = plan.takes(.numbered(1_000), from: inventor(0))
+        #expect(isTaken)
+        plan.stored(.numbered(1_000), now: start)
+
+        let later = start + limits.patience
+
+        #expect(plan.next(now: later) == [.ask(ada, ids(1...50))])
+    }
+
+    @Test func `a report is asked for although ids wait`() {
+        var plan = missing(1...120)
+        plan.doubted(by: MemberID(number: 3), above: 7, now: start)
+
+        #expect(plan.next(now: start) == [.askReport(MemberID(number: 3), above: 7)])
+        plan.left(MemberID(number: 3))
+        plan.doubted(by: MemberID(number: 4), above: 7, now: start)
+        #expect(plan.next(now: start) == [.ask(ada, ids(1...50))])
+    }
+
+    /// Many clients invent ids, some leave and come back under new numbers all the time; the one
+    /// who has the lost messages gives them back all the same, within a beat for each other one.
+    @Test(arguments: 1...5 as ClosedRange<UInt64>)
+    func `whatever others invent, what was lost comes back in time`(seed: UInt64) {
+        var random = SeededGenerator(seed: seed)
+        var plan = WantPlan(limits: limits)
+        var now = start
+        var lost = Set(ids(1...200))
+        var nextInventor = 0
+        var inventors = (0..<12).map { _ -> MemberID in
+            nextInventor += 1
+            return inventor(nextInventor)
+        }
+        var invented = 1_000
+
+        while !lost.isEmpty, now < start + .seconds(600) {
+            now += .milliseconds(500)
+            for index in inventors.indices where Bool.random(using: &random) {
+                if Int.random(in: 0..<20, using: &random) == 0 {
+                    plan.left(inventors[index])
+                    nextInventor += 1
+                    inventors[index] = inventor(nextInventor)
+                }
+                plan.reported(ids(invented...(invented + 249)), by: inventors[index], now: now)
+                invented += 250
+            }
+            if Int.random(in: 0..<10, using: &random) == 0 {
+                plan.reported(ids(1...200).filter(lost.contains), by: ada, now: now)
+            }
+            for action in plan.next(now: now) {
+                switch action {
+                case .lookUp: plan.lookedUp([], now: now)
+                case .ask(let member, let ids) where member == ada:
+                    for id in ids {
+                        let isTaken = plan.takes(id, from: ada)
+                        #expect(isTaken)
+                        plan.stored(id, now: now)
+                        lost.remove(id)
+                    }
+                case .ask, .askReport: break  // Who invents has nothing to give.
+                }
+            }
+            #expect(plan.candidateCount <= limits.candidates)
+        }
+
+        #expect(lost.isEmpty, "seed \(seed): \(lost.count) are lost")
+    }
+
     /// Clients report, answer, forge, leave and keep silent at random; in the end, when the honest
     /// one is left alone with the room, everything that was lost is back.
     @Test(arguments: 1...40 as ClosedRange<UInt64>)

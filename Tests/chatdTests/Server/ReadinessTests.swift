@@ -10,11 +10,8 @@ import Testing
             "cannot connect: connection to server at \"10.0.0.7\", port 5432 failed: Connection "
                 + "refused", DependencyTrouble.refused
         ),
-        ("cannot connect: could not translate host name \"db.example\" to address", .notResolvable),
-        (
-            "cannot connect: FATAL:  password authentication failed for user \"ada\"",
-            .authentication
-        ),
+        ("could not translate host name \"db.example\" to address", .notResolvable),
+        ("FATAL:  password authentication failed for user \"ada\"", .authentication),
         ("cannot connect: fe_sendauth: no password supplied", .authentication),
         ("cannot connect: FATAL:  role \"ada\" does not exist", .authentication),
         ("cannot connect: FATAL:  database \"catalog\" does not exist", .noDatabase),

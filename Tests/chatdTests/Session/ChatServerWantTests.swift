@@ -82,6 +82,38 @@ import Testing
         }
     }
 
+    @Test func `what a quiet room has lost comes back by itself`() async throws {
+        let receipts = ring()
+        try await TestChat.run(receipts: receipts) { chat in
+            let ada = chat.client("ada")
+            try await ada.join()
+            var frames: [ReadFrame] = []
+            for number in 1...3 {
+                ada.send(Sent.message(number, text: "text \(number)"))
+                frames.append(try await ada.next("message"))
+            }
+            chat.store.lose(2...3, of: .lobby)
+            func question(_ count: Int) async throws -> ReadFrame? {
+                for _ in 0..<5_000 where ada.frames("want").count < count {
+                    chat.pass(.milliseconds(500))
+                    ada.send("{\"amhere\":true,\"seen\":{\"upTo\":3}}")
+                    try await ada.settle()
+                    await Task.yield()
+                }
+                return ada.frames("want").last
+            }
+
+            #expect(try await question(1)?.strings("ids") == [])
+            ada.send(Sent.beat(seen: [1, 2, 3]))
+            let wanted = try await question(2)?.strings("ids")
+            #expect(wanted == [2, 3].map { MessageID.text(of: .numbered($0)) })
+            for frame in frames[1...] { ada.send(try kept(frame)) }
+            for _ in frames[1...] { _ = try await ada.next("message") }
+
+            #expect(chat.store.messages(of: .lobby).map(\.seq) == [1, 2, 3])
+        }
+    }
+
     @Test func `a hole below the head gets its message back under the old number`() async throws {
         let (store, receipts) = (MemoryMessageStore(), ring())
         let frames = try await messages(3, in: store, receipts)
