@@ -177,7 +177,7 @@ final class ChatServer: Service {
             room.tick(isDeaf: !environment.pubSub.hears(room.id))
             if looksAfterMembers { room.tickMembers() }
         }
-        if looksAfterMembers { directory.sweep() }
+        if count.isMultiple(of: environment.limits.room.sweepTicks) { directory.sweep() }
     }
 
     private func keepTime() async -> Part {
