@@ -174,8 +174,8 @@ struct Chatd: AsyncParsableCommand {
             handler.logLevel = settings.logLevel
             return handler
         }
-        // As many loops as this process may have cores, which may be fewer than the machine's.
-        NIOSingletons.groupLoopCountSuggestion = ProcessInfo.processInfo.activeProcessorCount
+        // More loops than cores only take turns.
+        NIOSingletons.groupLoopCountSuggestion = UsableCores.count
         do throws(ProgramError) {
             try await ChatProgram(configuration: settings, logger: Logger(label: "chatd")).run()
         } catch {

@@ -55,7 +55,7 @@ enum ProcessReadings {
         return Double(limit.rlim_cur)
     }
 
-    private static func contents(of path: String) -> String? {
+    static func contents(of path: String) -> String? {
         FileManager.default.contents(atPath: path).map { String(decoding: $0, as: UTF8.self) }
     }
 }

@@ -163,7 +163,9 @@ struct RoomLimits: Sendable {
     /// How often rooms look at the clock.
     var tick: Duration = .milliseconds(250)
     /// How often sockets are looked after, in ticks.
-    var memberTicks = 4
+    var memberTicks = 8
+    /// How often rooms that nobody needs are looked for, in ticks.
+    var sweepTicks = 4
     /// How long stopping waits for messages that are on their way to a shard.
     var stopPatience: Duration = .seconds(5)
 }

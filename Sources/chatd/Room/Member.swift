@@ -12,7 +12,7 @@ protocol MemberOwner: AnyObject, Sendable {
     /// The member has joined: `hello` is on its way. On the socket's event loop.
     func welcomed()
 
-    /// About a second has passed. On any thread.
+    /// Some ticks have passed. On any thread.
     func ticked()
 
     /// The server stops.

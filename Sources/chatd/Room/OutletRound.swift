@@ -94,20 +94,22 @@ struct OutletRound {
                 letters[key] = deliver(run, among: own, to: member)
                 continue
             }
-            deliver(run, frames, to: member)
             // A socket may be in several rooms; then it is flushed after all of them.
-            if isOnly { member.socket.flush() }
+            deliver(run, frames, to: member, flushing: isOnly)
         }
     }
 
-    private func deliver(_ run: Run, _ frames: SharedFrames, to member: Member) {
+    private func deliver(
+        _ run: Run, _ frames: SharedFrames, to member: Member, flushing: Bool
+    ) {
         guard !run.hasExceptions || !run.frames.contains(where: { $0.delivery.except == member.id })
         else {
             for (_, delivery) in run.frames { deliver(delivery, to: member) }
+            if flushing { member.socket.flush() }
             return
         }
         if member.canTake(within: run.frames[0].delivery.pendingBytes) {
-            member.socket.write(frames)
+            member.socket.write(frames, flushing: flushing)
         } else {
             for (_, delivery) in run.frames { member.skipped(delivery.kind) }
         }

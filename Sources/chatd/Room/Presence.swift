@@ -50,6 +50,8 @@ struct Presence: Sendable {
     private(set) var nameless = 0
     /// For each user who is there, how many servers say so.
     private var servers: [String: Int] = [:]
+    /// Nobody's time runs out earlier; nil when nobody is there.
+    private var earliest: Instant?
     /// What has changed since ``takeChanges()``.
     private(set) var changes = Changes()
 
@@ -96,6 +98,7 @@ struct Presence: Sendable {
     mutating func seen(_ user: String, now: Instant) -> Bool {
         let isNew = local[user]?.expiry == nil
         local[user, default: LocalUser()].expiry = now + expiry
+        expect(now + expiry)
         if isNew { appeared(user) }
         return isNew
     }
@@ -124,6 +127,7 @@ struct Presence: Sendable {
     mutating func heard(of user: String, from server: UUID, remaining: Duration, now: Instant) {
         forgetCrowd(of: server)
         let until = now + min(max(remaining, .zero), expiry)
+        expect(until)
         if remote[server]?[user] != nil {
             remote[server]?[user] = until
             return
@@ -147,6 +151,7 @@ struct Presence: Sendable {
         guard count > 0 else { return }
         let believed = min(count, remoteUsersAtMost)
         crowds[server] = Crowd(count: believed, expiry: now + expiry)
+        expect(now + expiry)
         nameless += believed
     }
 
@@ -157,19 +162,34 @@ struct Presence: Sendable {
     // MARK: Time
 
     /// Lets go of those whose time has run out.
+    ///
+    /// - Complexity: a look at everybody, but only when somebody's time may have run out: every few
+    ///   seconds while all are well.
     mutating func expire(now: Instant) {
+        guard let earliest, earliest <= now else { return }
+        self.earliest = nil
         for (user, entry) in local {
-            guard let until = entry.expiry, until <= now else { continue }
+            guard let until = entry.expiry else { continue }
+            guard until <= now else {
+                expect(until)
+                continue
+            }
             // Open sockets are counted on: he may be heard of again.
             local[user] = entry.sockets > 0 ? LocalUser(sockets: entry.sockets) : nil
             vanished(user)
         }
         for (server, users) in remote {
-            for (user, until) in users where until <= now {
-                heardDeparture(of: user, from: server)
+            for (user, until) in users {
+                if until <= now { heardDeparture(of: user, from: server) } else { expect(until) }
             }
         }
-        for (server, crowd) in crowds where crowd.expiry <= now { forgetCrowd(of: server) }
+        for (server, crowd) in crowds {
+            if crowd.expiry <= now { forgetCrowd(of: server) } else { expect(crowd.expiry) }
+        }
+    }
+
+    private mutating func expect(_ expiry: Instant) {
+        earliest = min(earliest ?? expiry, expiry)
     }
 
     private mutating func appeared(_ user: String) {

@@ -125,7 +125,7 @@ final class Room: Sendable {
         perform { contents, now in contents.state.tick(now: now, isDeaf: isDeaf) }
     }
 
-    /// Looks after the sockets; about once a second.
+    /// Looks after the sockets; every few ticks.
     func tickMembers() {
         let bytes = environment.limits.session.pendingBytes
         let members = contents.withLock { contents in

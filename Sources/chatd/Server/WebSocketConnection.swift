@@ -98,7 +98,7 @@ final class WebSocketConnection: SessionSocket {
         }
     }
 
-    func write(_ frames: SharedFrames) {
+    func write(_ frames: SharedFrames, flushing: Bool) {
         let wire = frames.wire
         let isNext = outbox.withLock { outbox in
             guard outbox.phase == .open else { return false }
@@ -106,12 +106,14 @@ final class WebSocketConnection: SessionSocket {
                 append(.wire(wire), to: &outbox)
                 return false
             }
-            outbox.isUnflushed = true
+            outbox.isUnflushed = !flushing
             return true
         }
-        guard isNext else { return }
+        guard isNext else { return flushing ? flush() : () }
         environment.metrics.bytesSent.increment(by: wire.readableBytes)
-        channel.write(wire, promise: nil)
+        guard flushing else { return channel.write(wire, promise: nil) }
+        channel.writeAndFlush(wire, promise: nil)
+        noteStuck()
     }
 
     func flush() {

@@ -209,9 +209,8 @@ final class ChatServer: Service {
             room.tick(isDeaf: !environment.pubSub.hears(room.id))
             if looksAfterMembers { room.tickMembers() }
         }
-        guard looksAfterMembers else { return }
-        for session in roomsSessions.all { session.ticked() }
-        directory.sweep()
+        if looksAfterMembers { for session in roomsSessions.all { session.ticked() } }
+        if count.isMultiple(of: environment.limits.room.sweepTicks) { directory.sweep() }
     }
 
     private func keepTime() async -> Part {

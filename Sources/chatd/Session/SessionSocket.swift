@@ -13,8 +13,10 @@ protocol SessionSocket: AnyObject, Sendable {
     /// Writes one text frame as ``send(_:)`` does, but may wait for ``flush()``. On the event loop.
     func write(_ text: ByteBuffer)
 
-    /// Writes frames that other sockets are sent, too; may wait for ``flush()``. On the event loop.
-    func write(_ frames: SharedFrames)
+    /// Writes frames that other sockets are sent, too. On the event loop.
+    ///
+    /// - Parameter flushing: whether to hand them over at once; else they may wait for ``flush()``.
+    func write(_ frames: SharedFrames, flushing: Bool)
 
     /// Hands over what was written. On the event loop.
     func flush()
@@ -45,8 +47,9 @@ extension SessionSocket {
 
     func write(_ text: ByteBuffer) { send(text) }
 
-    func write(_ frames: SharedFrames) {
+    func write(_ frames: SharedFrames, flushing: Bool) {
         for text in frames.texts { write(text) }
+        if flushing { flush() }
     }
 
     func flush() {}

@@ -235,13 +235,14 @@ private final class Recorder: SessionSocket, MemberOwner {
         state.withLock { $0.writes.append([String(buffer: text)]) }
     }
 
-    func write(_ frames: SharedFrames) {
+    func write(_ frames: SharedFrames, flushing: Bool) {
         let bytes = frames.wire.readableBytes
         state.withLock { state in
             state.writes.append(frames.texts.map { String(buffer: $0) })
             state.lastAddress = frames.wire.withUnsafeReadableBytes {
                 UInt(bitPattern: $0.baseAddress)
             }
+            if flushing { state.flushes += 1 }
             if state.keepsWhatItGets { pending.add(bytes, ordering: .relaxed) }
         }
     }
