@@ -108,6 +108,7 @@ let package = Package(
                 .embedInCode("Web/client.js"),
                 .embedInCode("Web/dates.js"),
                 .embedInCode("Web/delays.js"),
+                .embedInCode("Web/frames.js"),
                 .embedInCode("Web/icon.svg"),
                 .embedInCode("Web/identifiers.js"),
                 .embedInCode("Web/index.html"),

@@ -93,6 +93,7 @@ export class Bubble {
     this.#parts.sign.textContent = STATES[state].sign;
     this.#parts.sign.setAttribute("aria-label", STATES[state].label);
     this.#parts.sign.title = STATES[state].label;
+    if (message.deleted) this.#showDeletion();
     this.#showFailure(state === "failed" ? message.reason ?? "refused" : null);
     this.#showTime();
   }
@@ -111,6 +112,12 @@ export class Bubble {
   /** When the server received it: what days and groups go by. */
   get #date() {
     return new Date(this.message.receivedAt ?? this.message.sentAt);
+  }
+
+  /** The text is gone, for everybody. */
+  #showDeletion() {
+    this.#parts.body.textContent = "This message was deleted.";
+    this.node.classList.add("deleted");
   }
 
   /** Says why the message was refused, and what can be done with it. */
@@ -161,6 +168,6 @@ export class Bubble {
     if (!isOwn) row.append(avatar(from));
     row.append(stack);
     this.node.append(day, row);
-    Object.assign(this.#parts, { day, stack, time, sign });
+    Object.assign(this.#parts, { body, day, stack, time, sign });
   }
 }

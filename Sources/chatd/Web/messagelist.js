@@ -52,6 +52,7 @@ export class MessageList {
     on("prepend", ({ messages }) => this.#prepend(messages));
     on("trim", ({ messages }) => this.#trim(messages));
     on("pending", ({ entry }) => this.#showPending(entry));
+    on("deleted", ({ id }) => this.#delete(id));
     on("settled", ({ id }) => this.#settle(id));
     on("waiting", () => this.#showWaiting());
     on("history", () => this.#showBeginning());
@@ -191,6 +192,11 @@ export class MessageList {
     this.#decorate(bubble.node);
     this.#showBeginning();
     if (this.#isAtEnd) this.toEnd();
+  }
+
+  #delete(id) {
+    const bubble = this.#bubbles.get(id);
+    bubble?.update({ ...bubble.message, text: "", deleted: true });
   }
 
   #settle(id) {

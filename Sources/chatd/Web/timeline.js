@@ -4,6 +4,8 @@ import { digestOfIDs } from "./identifiers.js";
 
 /** Messages beyond a hole that are kept; what is not kept comes with the page that fills it. */
 const EARLY_AT_MOST = 2_000;
+/** Ids of deleted messages that are kept for when the messages come. */
+const DELETED_AT_MOST = 1_000;
 /** Ids in one report of the founding form. */
 const REPORTED = 250;
 
@@ -24,6 +26,12 @@ export class Timeline {
   #ids = new Set();
   #early = new Map();
   #unsequenced = new Map();
+  #deleted = new Set();
+
+  /** Messages to show: what happened to the room besides has its place in their order, too. */
+  get shown() {
+    return this.messages.filter(({ event }) => !event);
+  }
 
   /** The `seq` of the oldest message here; null when there is none. */
   get low() {
@@ -51,6 +59,11 @@ export class Timeline {
     return this.#early.get(seq) ?? this.messages.findLast((message) => message.seq === seq);
   }
 
+  /** The `seq` of the message here that has this id, below the first hole. */
+  seqOf(id) {
+    return this.#ids.has(id) ? this.messages.findLast((one) => one.id === id)?.seq : undefined;
+  }
+
   /** The message here that has this id, as the server sent it; undefined when there is none. */
   get(id) {
     const lost = this.#unsequenced.get(id);
@@ -70,8 +83,7 @@ export class Timeline {
     for (const message of lost) {
       this.#ids.delete(message.id);
       this.#early.delete(message.seq);
-      this.#unsequenced.set(
-        message.id, { ...message, seq: undefined, lostSeq: message.seq });
+      this.#withdraw(message);
     }
     this.upTo = Math.min(this.upTo, first - 1);
   }
@@ -113,7 +125,10 @@ export class Timeline {
       return [];
     }
     this.#unsequenced.delete(message.id);
-    if (this.isLoaded && message.seq <= this.upTo) return [];
+    if (this.isLoaded && message.seq <= this.upTo) {
+      if (message.deleted) this.#delete(message.id);
+      return [];
+    }
     if (this.#early.size < EARLY_AT_MOST) this.#early.set(message.seq, message);
     return this.isLoaded ? this.#drain() : [];
   }
@@ -138,22 +153,19 @@ export class Timeline {
   /**
    * Takes the page that follows `upTo`: the server has nothing between its messages.
    *
-   * @param settledUpTo what is early up to here has no other messages before it.
+   * @param settledUpTo what was early up to here when a whole page was asked for. What the page
+   *   lacks of it, the server has lost.
    * @returns messages to append, oldest first.
    */
   appendPage(page, settledUpTo) {
     const added = [];
     for (const message of page) {
-      if (message.seq <= this.upTo) continue;
-      this.#push(message);
-      added.push(message);
+      if (message.seq > this.upTo) added.push(...this.#push(message));
     }
-    const early = [...this.#early.keys()].sort((one, other) => one - other);
-    for (const seq of early) {
-      if (seq > settledUpTo || seq <= this.upTo) continue;
-      const message = this.#early.get(seq);
-      this.#push(message);
-      added.push(message);
+    for (const [seq, message] of this.#early) {
+      if (seq > settledUpTo) continue;
+      this.#early.delete(seq);
+      if (!this.#ids.has(message.id)) this.#withdraw(message);
     }
     return added.concat(this.#drain());
   }
@@ -162,7 +174,10 @@ export class Timeline {
   prependPage(page, isWhole) {
     const low = this.low ?? Infinity;
     const older = page.filter((message) => message.seq < low);
-    for (const message of older) this.#ids.add(message.id);
+    for (const message of older) {
+      this.#ids.add(message.id);
+      if (message.deleted || this.#deleted.has(message.id)) empty(message);
+    }
     this.messages = older.concat(this.messages);
     this.isWhole = isWhole || older.length === 0;
     return older;
@@ -177,24 +192,48 @@ export class Timeline {
     return dropped;
   }
 
+  /** Returns the message, when it is new here. */
   #push(message) {
     this.#early.delete(message.seq);
     this.#unsequenced.delete(message.id);
-    this.#ids.add(message.id);
-    this.messages.push(message);
     this.upTo = message.seq;
+    if (this.#ids.has(message.id)) return [];
+    this.#ids.add(message.id);
+    if (message.deleted || this.#deleted.has(message.id)) empty(message);
+    this.messages.push(message);
+    if (message.event?.kind === "delete") this.#delete(message.event.id);
+    return [message];
+  }
+
+  /** The message has no `seq` any more. */
+  #withdraw(message) {
+    this.#unsequenced.set(message.id, { ...message, seq: undefined, lostSeq: message.seq });
+  }
+
+  #delete(id) {
+    if (this.#deleted.size >= DELETED_AT_MOST) {
+      const [oldest] = this.#deleted;
+      this.#deleted.delete(oldest);
+    }
+    this.#deleted.add(id);
+    const message = this.#unsequenced.get(id) ?? this.messages.find((one) => one.id === id);
+    if (message) empty(message);
   }
 
   #drain() {
     const added = [];
     for (const seq of this.#early.keys()) if (seq <= this.upTo) this.#early.delete(seq);
     let next;
-    while ((next = this.#early.get(this.upTo + 1))) {
-      this.#push(next);
-      added.push(next);
-    }
+    while ((next = this.#early.get(this.upTo + 1))) added.push(...this.#push(next));
     return added;
   }
+}
+
+/** Takes back what was written; nobody can restore it from here. */
+function empty(message) {
+  message.text = "";
+  message.deleted = true;
+  delete message.receipt;
 }
 
 function compare(one, other) {
