@@ -16,6 +16,7 @@ let package = Package(
     products: [
         .library(name: "ShardRouter", targets: ["ShardRouter", "Postgres"]),
         .library(name: "ShardOperations", targets: ["ShardOperations"]),
+        .library(name: "ChatClient", targets: ["ChatClient"]),
         .executable(name: "chatd", targets: ["chatd"]),
         .executable(name: "shardctl", targets: ["shardctl"]),
     ],
@@ -64,6 +65,17 @@ let package = Package(
             dependencies: [
                 "CPgQuery", "Postgres", "ShardRouter",
                 .product(name: "Crypto", package: "swift-crypto"),
+            ],
+            swiftSettings: strict),
+        .target(
+            name: "ChatClient",
+            dependencies: [
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: strict),
         .executableTarget(
@@ -125,6 +137,9 @@ let package = Package(
             dependencies: ["Postgres", "ShardRouter"],
             path: "Tests/TestKit", swiftSettings: strict),
         .testTarget(
+            name: "ChatClientTests", dependencies: ["ChatClient", "TestKit"],
+            swiftSettings: strict),
+        .testTarget(
             name: "PostgresTests", dependencies: ["Postgres", "TestKit"], swiftSettings: strict),
         .testTarget(
             name: "ShardRouterTests",
@@ -141,7 +156,7 @@ let package = Package(
         .testTarget(
             name: "chatdTests",
             dependencies: [
-                "Postgres", "ShardRouter", "TestKit", "chatd",
+                "ChatClient", "Postgres", "ShardRouter", "TestKit", "chatd",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
