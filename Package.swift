@@ -136,6 +136,9 @@ let package = Package(
             name: "TestKit",
             dependencies: ["Postgres", "ShardRouter"],
             path: "Tests/TestKit", swiftSettings: strict),
+        .executableTarget(
+            name: "ConformanceDriver", dependencies: ["ChatClient"],
+            path: "Tests/ConformanceDriver", swiftSettings: strict),
         .testTarget(
             name: "ChatClientTests", dependencies: ["ChatClient", "TestKit"],
             swiftSettings: strict),
