@@ -16,6 +16,7 @@ let package = Package(
     products: [
         .library(name: "ShardRouter", targets: ["ShardRouter", "Postgres"]),
         .library(name: "ShardOperations", targets: ["ShardOperations"]),
+        .library(name: "ChatClient", targets: ["ChatClient"]),
         .executable(name: "chatd", targets: ["chatd"]),
         .executable(name: "shardctl", targets: ["shardctl"]),
     ],
@@ -66,6 +67,17 @@ let package = Package(
                 .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: strict),
+        .target(
+            name: "ChatClient",
+            dependencies: [
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: strict),
         .executableTarget(
             name: "shardctl",
             dependencies: [
@@ -108,6 +120,7 @@ let package = Package(
                 .embedInCode("Web/client.js"),
                 .embedInCode("Web/dates.js"),
                 .embedInCode("Web/delays.js"),
+                .embedInCode("Web/frames.js"),
                 .embedInCode("Web/icon.svg"),
                 .embedInCode("Web/identifiers.js"),
                 .embedInCode("Web/index.html"),
@@ -123,6 +136,12 @@ let package = Package(
             name: "TestKit",
             dependencies: ["Postgres", "ShardRouter"],
             path: "Tests/TestKit", swiftSettings: strict),
+        .executableTarget(
+            name: "ConformanceDriver", dependencies: ["ChatClient"],
+            path: "Tests/ConformanceDriver", swiftSettings: strict),
+        .testTarget(
+            name: "ChatClientTests", dependencies: ["ChatClient", "TestKit"],
+            swiftSettings: strict),
         .testTarget(
             name: "PostgresTests", dependencies: ["Postgres", "TestKit"], swiftSettings: strict),
         .testTarget(
@@ -140,7 +159,7 @@ let package = Package(
         .testTarget(
             name: "chatdTests",
             dependencies: [
-                "Postgres", "ShardRouter", "TestKit", "chatd",
+                "ChatClient", "Postgres", "ShardRouter", "TestKit", "chatd",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),

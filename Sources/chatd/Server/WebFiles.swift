@@ -66,6 +66,7 @@ extension WebFiles {
         ("client.js", PackageResources.client_js),
         ("dates.js", PackageResources.dates_js),
         ("delays.js", PackageResources.delays_js),
+        ("frames.js", PackageResources.frames_js),
         ("icon.svg", PackageResources.icon_svg),
         ("identifiers.js", PackageResources.identifiers_js),
         ("index.html", PackageResources.index_html),

@@ -1,6 +1,7 @@
 // The chat protocol from a client's side, for one room. No DOM: any page can use it.
 
-import { beatDelay, reconnectDelay } from "./delays.js";
+import { beatDelay, clampBounds, reconnectDelay } from "./delays.js";
+import { readFrame } from "./frames.js";
 import { newMessageID } from "./identifiers.js";
 import { Outbox } from "./outbox.js";
 import { Reader } from "./reader.js";
@@ -18,6 +19,12 @@ const GAP_GRACE = 150;
 const CONNECT_PATIENCE = 10_000;
 /** How long after `bye` the connection may stay open. */
 const BYE_PATIENCE = 2_000;
+/** How long an answer may take; the server gives up earlier, so silence is a dead connection. */
+const PATIENCE = 12_000;
+/** What a server may ask for between two heartbeats, and before coming back. */
+const SANE = { heartbeat: [50, 20_000], reconnect: [10, 60_000] };
+/** The longest time to stay away that a server may ask one client for. */
+const LONGEST_ABSENCE = 600_000;
 /** How long to stay away after 4429 when the server does not say. */
 const PENANCE = 10_000;
 /** The shortest time between two `typing` frames. */
@@ -56,7 +63,8 @@ export class ChatClient extends EventTarget {
   people = new Set();
   peopleCount = 0;
 
-  #base;
+  #bases;
+  #attempts = 0;
   #token;
   #timers;
   #reader;
@@ -76,17 +84,22 @@ export class ChatClient extends EventTarget {
 
   /**
    * @param token proves who `user` is, where the server asks for that; kept in memory only.
-   * @param base where the server is, such as `https://chat.example`; the page's own by default.
+   * @param base where the server is, such as `https://chat.example`, or a list of such addresses,
+   *   which are tried in turn; the page's own by default.
    * @param storage keeps the outbox, such as `localStorage`; null keeps it in memory.
    * @param timers `{set(handler, delay), clear(handle)}` for heartbeats; a page whose timers are
    *   held back while it is hidden passes others.
+   * @param patience how long an answer may take, in milliseconds.
    */
-  constructor({ room, user, token = null, base, storage = null, timers = ownTimers }) {
+  constructor({
+    room, user, token = null, base = globalThis.location.origin, storage = null,
+    timers = ownTimers, patience = PATIENCE,
+  }) {
     super();
     this.room = room;
     this.user = user;
     this.#token = token;
-    this.#base = new URL(base ?? globalThis.location.origin);
+    this.#bases = [base].flat().map((one) => new URL(one.replace(/^ws/, "http")));
     this.#timers = timers;
     this.outbox = new Outbox(room, user, storage);
     const isLive = () => this.state.name === "live";
@@ -94,6 +107,7 @@ export class ChatClient extends EventTarget {
     const link = {
       get isLive() { return isLive(); },
       get limits() { return limits(); },
+      patience,
       write: (frame) => this.#write(frame),
       lost: () => this.#abandon("no answer"),
       read: (kind, messages) => this.#pageRead(kind, messages),
@@ -196,6 +210,7 @@ export class ChatClient extends EventTarget {
   // Connection
 
   #open() {
+    this.#attempts += 1;
     const url = this.#url("socket");
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     this.#bye = null;
@@ -212,7 +227,8 @@ export class ChatClient extends EventTarget {
   }
 
   #url(endpoint) {
-    const url = new URL(`/v1/rooms/${encodeURIComponent(this.room)}/${endpoint}`, this.#base);
+    const base = this.#bases[(this.#attempts - 1) % this.#bases.length];
+    const url = new URL(`/v1/rooms/${encodeURIComponent(this.room)}/${endpoint}`, base);
     if (this.#token === null) url.searchParams.set("user", this.user);
     return url;
   }
@@ -255,11 +271,19 @@ export class ChatClient extends EventTarget {
   }
 
   #comeBack(code, reason) {
-    const told = code === 4429 ? this.#bye?.retryAfter ?? PENANCE : this.#bye?.reconnectAfter;
-    const delay = told ?? reconnectDelay(this.hello.reconnect, this.#failures);
+    const told = this.#told(code);
+    const delay = told === undefined ? reconnectDelay(this.hello.reconnect, this.#failures)
+      : Math.min(Math.max(told, 0), LONGEST_ABSENCE);
     this.#failures += 1;
     this.#reconnectTimer = setTimeout(() => this.#open(), delay);
     this.#setState({ name: "offline", code, reason, retryAt: Date.now() + delay });
+  }
+
+  /** How long to stay away by the server's word. */
+  #told(code) {
+    const times = [this.#bye?.reconnectAfter, this.#bye?.retryAfter].filter(Number.isFinite);
+    if (times.length > 0) return Math.max(...times);
+    return code === 4429 ? PENANCE : undefined;
   }
 
   /** Browsers do not tell why a socket was refused, so plain HTTP is asked. */
@@ -298,12 +322,8 @@ export class ChatClient extends EventTarget {
   }
 
   #received(data) {
-    let frame;
-    try {
-      frame = JSON.parse(data);
-    } catch {
-      return;  // Not the protocol; heartbeats repair what it may have been.
-    }
+    const frame = readFrame(data);
+    if (!frame) return;
     this.#compare(frame);
     switch (frame.type) {
       case "hello": return this.#welcomed(frame);
@@ -321,15 +341,25 @@ export class ChatClient extends EventTarget {
     }
   }
 
-  /** Whoever gives a number a second time has lost the message that had it. */
+  /**
+   * Whoever gives a number a second time, or a message a second number, has lost the message that
+   * had the first.
+   */
   #compare({ type, messages, ...frame }) {
     let told = [];
     if (type === "message") told = [frame];
     else if (type === "hello" && frame.headID) told = [{ seq: frame.head, id: frame.headID }];
     else if (type === "sync" || type === "history") told = messages;
-    const lost = told.filter(({ seq, id }) => (this.timeline.at(seq)?.id ?? id) !== id);
+    const lost = told.filter(({ seq }) => seq !== undefined && seq !== null)
+      .flatMap(({ seq, id }) => {
+        const isTaken = (this.timeline.at(seq)?.id ?? id) !== id;
+        const old = this.timeline.seqOf(id) ?? seq;
+        return [...(isTaken ? [seq] : []), ...(old !== seq ? [old] : [])];
+      });
     if (lost.length === 0) return;
-    this.timeline.lose(Math.min(...lost.map(({ seq }) => seq)));
+    const first = Math.min(...lost);
+    this.timeline.lose(first);
+    if (told.every(({ seq }) => (seq ?? first) >= first)) this.#reader.suspect(first);
     this.#emit("reset", { messages: this.timeline.messages });
     this.#emit("waiting");
   }
@@ -346,13 +376,17 @@ export class ChatClient extends EventTarget {
   #welcomed(frame) {
     clearTimeout(this.#connectTimer);
     this.#failures = 0;
-    this.hello = { ...this.hello, ...frame };
+    const heartbeat = clampBounds(frame.heartbeat ?? this.hello.heartbeat, ...SANE.heartbeat);
+    const reconnect = clampBounds(frame.reconnect ?? this.hello.reconnect, ...SANE.reconnect);
+    const limits = { ...this.hello.limits, ...frame.limits };
+    this.hello = { ...this.hello, ...frame, heartbeat, reconnect, limits };
     this.#setState({ name: "live" });
     this.#beatAfter(Math.random() * beatDelay(this.hello.heartbeat));
-    const behind = frame.head - this.timeline.upTo;
+    const behind = (frame.head ?? 0) - this.timeline.upTo;
     const isNear = behind <= CATCH_UP_MESSAGES;
     if (!this.timeline.isLoaded || !isNear) this.#reader.want("newest");
-    else if (behind > 0 || !frame.warm || this.timeline.hasGap) this.#reader.want("after");
+    else if (behind > 0 || !frame.warm || this.timeline.hasGap
+      || this.#reader.isSuspicious) this.#reader.want("after");
     this.#sender.start();
   }
 
@@ -431,8 +465,10 @@ export class ChatClient extends EventTarget {
   }
 
   #pageRead(kind, messages) {
-    if (kind === "after") this.#append(messages);
-    else this.#emit(kind === "newest" ? "reset" : "prepend", { messages });
+    if (kind === "after") {
+      this.#append(messages);
+      this.#emit("waiting");
+    } else this.#emit(kind === "newest" ? "reset" : "prepend", { messages });
     if (kind === "newest") this.timeline.takeEmptied(); // Shown as they are now.
     for (const message of messages) this.#sender.saw(message, this.timeline.upTo);
     this.#emit("history");

@@ -12,6 +12,12 @@ export function reconnectDelay({ min, max }, failures, random = Math.random) {
   return min + random() * Math.max(0, longest - min);
 }
 
+/** Bounds that a server told, pulled into what is sane; a maximum below the minimum counts as it. */
+export function clampBounds({ min, max }, least, most) {
+  const lower = Math.min(Math.max(min, least), most);
+  return { min: lower, max: Math.min(Math.max(max, lower), most) };
+}
+
 /** To the next heartbeat: drawn anew each time. */
 export function beatDelay({ min, max }, random = Math.random) {
   return min + random() * (max - min);

@@ -1,5 +1,8 @@
 // What was written and is not stored yet.
 
+/** So many wait at most: more than anybody writes while a server is away. */
+const ENTRIES_AT_MOST = 1_000;
+
 /**
  * Messages of one person in one room until a shard has stored them. Each is an entry of its own in
  * the storage, so that two tabs do not overwrite each other and a closed tab loses nothing.
@@ -22,6 +25,10 @@ export class Outbox {
   get entries() {
     return [...this.#entries.values()].sort(
       (one, other) => one.order - other.order || (one.id < other.id ? -1 : 1));
+  }
+
+  get isFull() {
+    return this.#entries.size >= ENTRIES_AT_MOST;
   }
 
   get(id) {

@@ -6,8 +6,8 @@ import { retryDelay } from "./delays.js";
 const PAGE = 50;
 /** Messages in a page that fills a hole. */
 const FILL_PAGE = 500;
-/** How long a page may take; the server gives up earlier, so silence is a dead connection. */
-const PATIENCE = 12_000;
+/** So far below a number that was given a second time its neighbours are read again. */
+const SUSPECTED = 100;
 
 /**
  * Keeps at most one request on its way: an answer does not name its question, so the order of the
@@ -22,8 +22,10 @@ export class Reader {
   #requestTimer = null;
   #retryTimer = null;
   #retries = 0;
+  /** See `suspect`. */
+  #suspect = Infinity;
 
-  /** @param link `{isLive, write(frame), lost(), read(kind, messages)}` */
+  /** @param link `{isLive, patience, write(frame), lost(), read(kind, messages)}` */
   constructor(timeline, link) {
     this.#timeline = timeline;
     this.#link = link;
@@ -32,6 +34,19 @@ export class Reader {
   /** Whether an older page was asked for and is not here. */
   get isLoadingOlder() {
     return this.#wishes.has("before") || this.#request?.kind === "before";
+  }
+
+  get isSuspicious() {
+    return this.#suspect < Infinity;
+  }
+
+  /**
+   * The number `seq` was given a second time. Those below it may have been, too: who was away has
+   * heard of the newest only.
+   */
+  suspect(seq) {
+    this.#suspect = Math.min(this.#suspect, seq);
+    this.want("after");
   }
 
   want(kind) {
@@ -45,6 +60,7 @@ export class Reader {
     clearTimeout(this.#retryTimer);
     this.#retryTimer = null;
     this.#retries = 0;
+    this.#suspect = Math.min(this.#suspect, this.#request?.suspect ?? Infinity);
     this.#request = null;
     this.#wishes.clear();
   }
@@ -74,6 +90,7 @@ export class Reader {
     if (!this.#request) return false;
     clearTimeout(this.#requestTimer);
     this.#wishes.add(this.#request.kind);
+    this.#suspect = Math.min(this.#suspect, this.#request.suspect ?? Infinity);
     this.#request = null;
     this.#retryTimer = setTimeout(() => {
       this.#retryTimer = null;
@@ -82,7 +99,7 @@ export class Reader {
     return true;
   }
 
-  #merge({ kind, settled }, messages, complete) {
+  #merge({ kind, after, settled }, messages, complete) {
     switch (kind) {
       case "newest":
         this.#timeline.reset(messages, complete);
@@ -90,9 +107,21 @@ export class Reader {
       case "before":
         return this.#timeline.prependPage(messages, complete);
       default:
-        if (!complete) this.#wishes.add("after");
-        return this.#timeline.appendPage(messages, complete ? settled : 0);
+        return this.#mergeNewer(after, messages, complete, settled);
     }
+  }
+
+  #mergeNewer(after, messages, complete, settled) {
+    const { upTo } = this.#timeline;
+    if (upTo < after) {
+      // Numbers were lost meanwhile: the page does not join on to what is left.
+      this.#wishes.add("after");
+      return messages.flatMap((message) => this.#timeline.add(message));
+    }
+    const added = this.#timeline.appendPage(messages, complete ? settled : 0);
+    // A page that brings nothing new would be asked for again and again.
+    if (!complete && this.#timeline.upTo > upTo) this.#wishes.add("after");
+    return added;
   }
 
   #ask() {
@@ -103,7 +132,11 @@ export class Reader {
     } else if (this.#wishes.has("after") && isLoaded) {
       // With the last message that is here: another one in its place shows that it was lost.
       const overlap = low === null ? upTo : Math.max(0, upTo - 1);
-      this.#send({ kind: "after", settled: newestEarly }, { after: overlap, limit: FILL_PAGE });
+      const below = low === null ? upTo : Math.max(low - 1, this.#suspect - SUSPECTED);
+      const after = Math.min(overlap, below);
+      const request = { kind: "after", after, settled: newestEarly, suspect: this.#suspect };
+      this.#suspect = Infinity;
+      this.#send(request, { after, limit: FILL_PAGE });
     } else if (this.#wishes.has("before") && low !== null) {
       this.#send({ kind: "before" }, { before: low, limit: PAGE });
     }
@@ -112,7 +145,7 @@ export class Reader {
   #send(request, fields) {
     this.#wishes.delete(request.kind);
     this.#request = request;
-    this.#requestTimer = setTimeout(() => this.#link.lost(), PATIENCE);
+    this.#requestTimer = setTimeout(() => this.#link.lost(), this.#link.patience);
     this.#link.write({ type: "history", ...fields });
   }
 }

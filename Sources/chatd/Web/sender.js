@@ -3,8 +3,8 @@
 import { byteCount, newMessageID, sendableText } from "./identifiers.js";
 import { retryDelay } from "./delays.js";
 
-/** How long an `ack` may take; the server gives up earlier, so silence is a dead connection. */
-const PATIENCE = 12_000;
+/** When queued messages are sent again: the server that has them on its disk may never return. */
+const QUEUED_AGAIN = 30_000;
 /** Errors that are about the message itself: sending it again would not help. */
 const FAULTS = new Set(["idConflict", "tooLong", "badMessage", "badFrame", "forbidden"]);
 
@@ -18,20 +18,21 @@ export class Sender {
   #inFlight = null;
   #ackTimer = null;
   #pauseTimer = null;
+  #queueTimer = null;
   #retries = 0;
   /** When the latest messages were sent: the server takes only so many in a second. */
   #sentAt = [];
 
-  /** @param link `{isLive, limits, write(frame), lost(), changed(entry), settled(id)}` */
+  /** @param link `{isLive, limits, patience, write(frame), lost(), changed(entry), settled(id)}` */
   constructor(outbox, link) {
     this.#outbox = outbox;
     this.#link = link;
   }
 
-  /** Puts a message into the outbox; null when there is nothing to send. */
+  /** Puts a message into the outbox; null when there is nothing to send, or no place for it. */
   add(text) {
     const content = sendableText(text);
-    if (content === "") return null;
+    if (content === "" || this.#outbox.isFull) return null;
     const entry = this.#outbox.add(newMessageID(), new Date().toISOString(), content);
     this.#link.changed(entry);
     this.#next();
@@ -50,6 +51,8 @@ export class Sender {
     clearTimeout(this.#ackTimer);
     clearTimeout(this.#pauseTimer);
     this.#pauseTimer = null;
+    clearTimeout(this.#queueTimer);
+    this.#queueTimer = null;
     this.#inFlight = null;
   }
 
@@ -59,6 +62,11 @@ export class Sender {
       if (entry) this.#stored(entry, seq, upTo);
     } else if (entry) {
       this.#outbox.queue(id);
+      this.#queueTimer ??= setTimeout(() => {
+        this.#queueTimer = null;
+        this.#outbox.restart();
+        this.#next();
+      }, QUEUED_AGAIN * (0.5 + Math.random()));
       this.#link.changed({ ...entry, state: "queued" });
     }
     this.#landed(id);
@@ -104,7 +112,7 @@ export class Sender {
     }
     this.#sentAt.push(now);
     this.#inFlight = id;
-    this.#ackTimer = setTimeout(() => this.#link.lost(), PATIENCE);
+    this.#ackTimer = setTimeout(() => this.#link.lost(), this.#link.patience);
     this.#link.write(frame);
   }
 

@@ -56,6 +56,11 @@ export class Timeline {
     return this.#early.get(seq) ?? this.messages.findLast((message) => message.seq === seq);
   }
 
+  /** The `seq` of the message here that has this id, below the first hole. */
+  seqOf(id) {
+    return this.#ids.has(id) ? this.messages.findLast((one) => one.id === id)?.seq : undefined;
+  }
+
   /** The message here that has this id, as the server sent it; undefined when there is none. */
   get(id) {
     const lost = this.#unsequenced.get(id);
@@ -75,10 +80,7 @@ export class Timeline {
     for (const message of lost) {
       this.#ids.delete(message.id);
       this.#early.delete(message.seq);
-      // Without its text and its receipt nobody can give it back.
-      if (message.deleted) continue;
-      this.#unsequenced.set(
-        message.id, { ...message, seq: undefined, lostSeq: message.seq });
+      this.#withdraw(message);
     }
     this.upTo = Math.min(this.upTo, first - 1);
   }
@@ -120,7 +122,10 @@ export class Timeline {
       return [];
     }
     this.#unsequenced.delete(message.id);
-    if (this.isLoaded && message.seq <= this.upTo) return [];
+    if (this.isLoaded && message.seq <= this.upTo) {
+      if (message.deleted) this.#delete(message.id, message.deletedBy);
+      return [];
+    }
     if (this.#early.size < EARLY_AT_MOST) this.#early.set(message.seq, this.#showable(message));
     return this.isLoaded ? this.#drain() : [];
   }
@@ -145,19 +150,19 @@ export class Timeline {
   /**
    * Takes the page that follows `upTo`: the server has nothing between its messages.
    *
-   * @param settledUpTo what is early up to here has no other messages before it.
+   * @param settledUpTo what was early up to here when a whole page was asked for. What the page
+   *   lacks of it, the server has lost.
    * @returns messages to append, oldest first.
    */
   appendPage(page, settledUpTo) {
     const added = [];
     for (const message of page) {
-      if (message.seq <= this.upTo) continue;
-      added.push(this.#push(message));
+      if (message.seq > this.upTo) added.push(...this.#push(message));
     }
-    const early = [...this.#early.keys()].sort((one, other) => one - other);
-    for (const seq of early) {
-      if (seq > settledUpTo || seq <= this.upTo) continue;
-      added.push(this.#push(this.#early.get(seq)));
+    for (const [seq, message] of this.#early) {
+      if (seq > settledUpTo) continue;
+      this.#early.delete(seq);
+      if (!this.#ids.has(message.id)) this.#withdraw(message);
     }
     return added.concat(this.#drain());
   }
@@ -189,15 +194,24 @@ export class Timeline {
     return emptied;
   }
 
+  /** Returns the message as it may be shown, when it is new here. */
   #push(message) {
     const shown = this.#showable(message);
     this.#early.delete(message.seq);
     this.#unsequenced.delete(message.id);
+    this.upTo = message.seq;
+    if (this.#ids.has(message.id)) return [];
     this.#ids.add(message.id);
     this.messages.push(shown);
-    this.upTo = message.seq;
     if (message.event?.kind === "delete") this.#delete(message.event.id, message.seq);
-    return shown;
+    return [shown];
+  }
+
+  /** The message has no `seq` any more. */
+  #withdraw(message) {
+    // Without its text and its receipt nobody can give it back.
+    if (message.deleted) return;
+    this.#unsequenced.set(message.id, { ...message, seq: undefined, lostSeq: message.seq });
   }
 
   /** The text of a deleted message must not stay anywhere in the page. */
@@ -229,9 +243,7 @@ export class Timeline {
     const added = [];
     for (const seq of this.#early.keys()) if (seq <= this.upTo) this.#early.delete(seq);
     let next;
-    while ((next = this.#early.get(this.upTo + 1))) {
-      added.push(this.#push(next));
-    }
+    while ((next = this.#early.get(this.upTo + 1))) added.push(...this.#push(next));
     return added;
   }
 }
