@@ -37,8 +37,8 @@ final class RoomSocket: SessionSocket {
         socket.write(tag.tagged(text))
     }
 
-    func write(_ frames: SharedFrames) {
-        socket.write(frames.changed { tag.tagged($0) })
+    func write(_ frames: SharedFrames, flushing: Bool) {
+        socket.write(frames.changed { tag.tagged($0) }, flushing: flushing)
     }
 
     func flush() {
