@@ -26,6 +26,7 @@ extension RoomState {
         case .after:
             // With the last message that is here: another one in its place shows it was lost.
             var after = timeline.low == nil ? timeline.upTo : max(0, timeline.upTo - 1)
+            if let joint { after = min(after, joint) }
             if let suspect, let low = timeline.low {
                 after = min(after, max(low - 1, suspect - limits.suspected))
             }
@@ -59,6 +60,7 @@ extension RoomState {
         case .after:
             // A page that brings nothing new would be asked for again and again.
             let upTo = timeline.upTo
+            if let joint, let from = request.from, from <= joint { self.joint = nil }
             show(timeline.append(page.messages, settled: page.complete ? request.settled : 0))
             if !page.complete && timeline.upTo > upTo { wishes.insert(.after) }
         case .before:

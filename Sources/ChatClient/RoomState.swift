@@ -65,6 +65,9 @@ struct RoomState: Sendable {
     /// A number that was given a second time. Those below it may have been, too: who was away has
     /// heard of the newest only.
     var suspect: Int64?
+    /// Where what was here before the last `hello` has to be joined to what came after: until a
+    /// page did, a `sync` may have gone past the place without looking at it.
+    var joint: Int64?
     var beatsAt: Instant?
 
     init(limits: ClientLimits, outbox: [OutboxEntry], seed: UInt64) {
@@ -85,8 +88,10 @@ struct RoomState: Sendable {
         beatsAt = now + delays.between(heartbeat) * delays.fraction()
         let behind = (hello.head ?? 0) - timeline.upTo
         if !timeline.isLoaded || behind > limits.catchUp {
+            joint = nil
             want(.newest, now: now)
         } else if behind > 0 || hello.warm != true || timeline.hasGap || suspect != nil {
+            joint = min(joint ?? .max, max(0, timeline.upTo - 1))
             want(.after, now: now)
         }
         sendFailures = 0

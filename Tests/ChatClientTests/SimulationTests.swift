@@ -21,7 +21,7 @@ import Testing
         }
     }
 
-    @Test(arguments: Array(1...8) + seeds.prefix(6))
+    @Test(arguments: Array(1...8) + [2_032_620_859_185_322_861] + seeds.prefix(6))
     func `what the shard loses comes back from whoever has seen it`(seed: UInt64) {
         var room = FakeRoom(seed: seed, clients: 4, chaos: .seconds(60), losesMessages: true)
 

@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from player import Player  # noqa: E402
 
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
-#: Seconds for the answer to a command, the start of a browser included.
-ANSWER_PATIENCE = 60
+#: Seconds for the answer to the first command, the start of a browser included, and to others.
+START_PATIENCE = 60
+ANSWER_PATIENCE = 10
 #: Seconds for a whole script.
 SCRIPT_PATIENCE = 60
 
@@ -36,6 +37,7 @@ class Driver:
         self.process = None
 
     async def ask(self, command):
+        patience = ANSWER_PATIENCE if self.process else START_PATIENCE
         if self.process is None:
             self.process = await asyncio.create_subprocess_exec(
                 *self.command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
@@ -43,7 +45,7 @@ class Driver:
         try:
             self.process.stdin.write(json.dumps(command).encode() + b"\n")
             await self.process.stdin.drain()
-            line = await asyncio.wait_for(self.process.stdout.readline(), ANSWER_PATIENCE)
+            line = await asyncio.wait_for(self.process.stdout.readline(), patience)
         except (TimeoutError, ConnectionError) as error:
             raise AssertionError(f"the driver gives no answer: {error!r}") from None
         assert line, f"the driver has ended, after {json.dumps(command)}"

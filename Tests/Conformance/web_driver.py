@@ -9,7 +9,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from playwright.async_api import async_playwright
+from playwright.async_api import Error, async_playwright
 
 WEB = Path(__file__).resolve().parents[2] / "Sources" / "chatd" / "Web"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -86,7 +86,11 @@ async def main():
         await page.wait_for_function("globalThis.isReady")
         loop = asyncio.get_running_loop()
         while line := await loop.run_in_executor(None, sys.stdin.readline):
-            answer = await page.evaluate("(command) => drive(command)", json.loads(line))
+            try:
+                answer = await page.evaluate("(command) => drive(command)", json.loads(line))
+            except Error as error:
+                print(f"the page: {error}", file=sys.stderr)
+                break  # Nobody waits for an answer that does not come.
             print(json.dumps(answer), flush=True)
         await browser.close()
     server.shutdown()

@@ -386,7 +386,7 @@ export class ChatClient extends EventTarget {
     const isNear = behind <= CATCH_UP_MESSAGES;
     if (!this.timeline.isLoaded || !isNear) this.#reader.want("newest");
     else if (behind > 0 || !frame.warm || this.timeline.hasGap
-      || this.#reader.isSuspicious) this.#reader.want("after");
+      || this.#reader.isSuspicious) this.#reader.rejoin();
     this.#sender.start();
   }
 

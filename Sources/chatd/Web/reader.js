@@ -24,6 +24,8 @@ export class Reader {
   #retries = 0;
   /** See `suspect`. */
   #suspect = Infinity;
+  /** See `rejoin`. */
+  #joint = Infinity;
 
   /** @param link `{isLive, patience, write(frame), lost(), read(kind, messages)}` */
   constructor(timeline, link) {
@@ -46,6 +48,15 @@ export class Reader {
    */
   suspect(seq) {
     this.#suspect = Math.min(this.#suspect, seq);
+    this.want("after");
+  }
+
+  /**
+   * Joins what was here before `hello` to what comes after. Until a page did, a `sync` may have gone
+   * past the place without looking at it.
+   */
+  rejoin() {
+    this.#joint = Math.min(this.#joint, Math.max(0, this.#timeline.upTo - 1));
     this.want("after");
   }
 
@@ -102,6 +113,7 @@ export class Reader {
   #merge({ kind, after, settled }, messages, complete) {
     switch (kind) {
       case "newest":
+        this.#joint = Infinity;
         this.#timeline.reset(messages, complete);
         return this.#timeline.messages;
       case "before":
@@ -118,6 +130,7 @@ export class Reader {
       this.#wishes.add("after");
       return messages.flatMap((message) => this.#timeline.add(message));
     }
+    if (after <= this.#joint) this.#joint = Infinity;
     const added = this.#timeline.appendPage(messages, complete ? settled : 0);
     // A page that brings nothing new would be asked for again and again.
     if (!complete && this.#timeline.upTo > upTo) this.#wishes.add("after");
@@ -133,7 +146,7 @@ export class Reader {
       // With the last message that is here: another one in its place shows that it was lost.
       const overlap = low === null ? upTo : Math.max(0, upTo - 1);
       const below = low === null ? upTo : Math.max(low - 1, this.#suspect - SUSPECTED);
-      const after = Math.min(overlap, below);
+      const after = Math.min(overlap, below, this.#joint);
       const request = { kind: "after", after, settled: newestEarly, suspect: this.#suspect };
       this.#suspect = Infinity;
       this.#send(request, { after, limit: FILL_PAGE });
