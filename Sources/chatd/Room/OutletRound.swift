@@ -129,6 +129,8 @@ struct OutletRound {
             }
             deliver(delivery, to: member)
         }
+        // Whoever reads is not taken for slow because of what a long round holds for him.
+        if run.bytes >= Self.sharedBytes { member.socket.flush() }
         return Array(letters)
     }
 

@@ -45,6 +45,9 @@ struct TransportLimits: Sendable {
     var pongBytes = 64 * 1_024
     /// Payloads up to this size are copied behind their header: cheaper than a buffer of its own.
     var copiedPayloadBytes = 4 * 1_024
+    /// Bytes that a socket is written within one turn before the kernel is given them: so a client that
+    /// does not read is noticed before much more is kept for it than is allowed.
+    var unflushedBytes = 64 * 1_024
     /// How long `/readyz` waits for a dependency.
     var readinessPatience: Duration = .seconds(2)
     /// For how long an answer of `/readyz` is repeated: its callers must not become a load.

@@ -43,8 +43,8 @@ final class WebSocketConnection: SessionSocket {
         /// Where the pong that waits is among the items.
         var pong: Int?
         var isDrainScheduled = false
-        /// Whether the channel holds something that waits for a flush.
-        var isUnflushed = false
+        /// Bytes that the channel holds until a flush.
+        var unflushedBytes = 0
         /// Ours, if we were the first to close.
         var closeCode: UInt16?
     }
@@ -100,27 +100,30 @@ final class WebSocketConnection: SessionSocket {
 
     func write(_ frames: SharedFrames, flushing: Bool) {
         let wire = frames.wire
-        let isNext = outbox.withLock { outbox in
-            guard outbox.phase == .open else { return false }
+        let (isNext, isDue) = outbox.withLock { outbox in
+            guard outbox.phase == .open else { return (false, flushing) }
             guard outbox.items.isEmpty else {
                 append(.wire(wire), to: &outbox)
-                return false
+                return (false, flushing)
             }
-            outbox.isUnflushed = !flushing
-            return true
+            outbox.unflushedBytes += wire.readableBytes
+            let isDue =
+                flushing || outbox.unflushedBytes >= environment.limits.unflushedBytes
+            if isDue { outbox.unflushedBytes = 0 }
+            return (true, isDue)
         }
-        guard isNext else { return flushing ? flush() : () }
+        guard isNext else { return isDue ? flush() : () }
         environment.metrics.bytesSent.increment(by: wire.readableBytes)
-        guard flushing else { return channel.write(wire, promise: nil) }
+        guard isDue else { return channel.write(wire, promise: nil) }
         channel.writeAndFlush(wire, promise: nil)
         noteStuck()
     }
 
     func flush() {
-        let (items, isUnflushed) = takeItems()
+        let (items, unflushedBytes) = takeItems()
         if !items.isEmpty {
             drain(items)
-        } else if isUnflushed {
+        } else if unflushedBytes > 0 {
             channel.flush()
             noteStuck()
         }
@@ -248,14 +251,14 @@ final class WebSocketConnection: SessionSocket {
         flush()
     }
 
-    private func takeItems() -> (items: [Item], isUnflushed: Bool) {
+    private func takeItems() -> (items: [Item], unflushedBytes: Int) {
         outbox.withLock { outbox in
             defer {
                 outbox.pong = nil
                 outbox.items = []
-                outbox.isUnflushed = false
+                outbox.unflushedBytes = 0
             }
-            return (outbox.items, outbox.isUnflushed)
+            return (outbox.items, outbox.unflushedBytes)
         }
     }
 

@@ -31,6 +31,20 @@ import Testing
         #expect(presence.count == 0)
     }
 
+    @Test mutating func `a shorter time that is told later runs out first`() {
+        _ = presence.opened("ada", now: start)
+        presence.expire(now: start + .seconds(1))
+
+        presence.heard(
+            of: "bo", from: other, remaining: .seconds(2), now: start + .seconds(1))
+        presence.expire(now: start + .milliseconds(2_999))
+        #expect(presence.count == 2)
+        presence.expire(now: start + .seconds(3))
+        #expect(presence.users.sorted() == ["ada"])
+        presence.expire(now: start + .milliseconds(17_500))
+        #expect(presence.count == 0)
+    }
+
     @Test mutating func `every beat gives the same time again`() {
         _ = presence.opened("ada", now: start)
 

@@ -65,6 +65,17 @@ import Testing
         #expect(socket.session.socket?.pendingBytes == 0)
     }
 
+    @Test func `much that is shared is flushed before anybody says so`() throws {
+        let socket = try OpenedSocket()
+        let shared = SharedFrames([ByteBuffer(repeating: 97, count: 30_000)])
+
+        for _ in 1...2 { socket.session.socket?.write(shared, flushing: false) }
+        #expect(socket.turn().isEmpty)
+        socket.session.socket?.write(shared, flushing: false)
+
+        #expect(socket.turn().count == 3)
+    }
+
     @Test func `nothing is written after the close, shared or not`() throws {
         let socket = try OpenedSocket()
 
