@@ -365,7 +365,7 @@ async def test_a_server_that_opens_the_room_later_knows_who_is_muted(
 # Kicking
 
 
-async def test_who_is_kicked_may_come_back_unless_he_is_barred(servers, room, join):
+async def test_who_is_kicked_may_come_back_unless_he_is_barred(servers, room, join, http):
     mod = await join("mod", 0)
     sockets = [await join("bo", place) for place in (0, 1, 1)]
     await mod.expect("presence", joined=["bo"])
@@ -388,6 +388,9 @@ async def test_who_is_kicked_may_come_back_unless_he_is_barred(servers, room, jo
             assert bye["code"] == 4403
             assert bye["reason"].startswith("barred by a moderator, until 2")
             assert not barred.of_type("hello")
+        status, error, _ = await post(one, room, http, message("text"), "bo", "messages")
+        assert (status, error["message"]) == (403, bye["reason"].replace(
+            "barred by a moderator,", "barred"))
     watcher = await join("watcher", 1)
     await mod.moderate(unbar="bo")
     await watcher.expect("message", seq=3)

@@ -46,12 +46,14 @@ extension ServerFrame {
         }
     }
 
-    /// What a muted user is told about a message.
-    static func muted(
-        _ mute: Sanctions.Sanction, id: UUID, retryAfter: Duration?
+    /// What somebody who may not write is told about a message.
+    ///
+    /// - Parameter name: what he is: muted, or barred.
+    static func error(
+        _ name: String, _ sanction: Sanctions.Sanction, id: UUID, retryAfter: Duration?
     ) -> ByteBuffer {
         error(
-            .forbidden, mute.until.map { "muted until \($0.rfc3339)" } ?? "muted", id: id,
+            .forbidden, name + (sanction.until.map { " until \($0.rfc3339)" } ?? ""), id: id,
             retryAfter: retryAfter)
     }
 }

@@ -34,12 +34,23 @@ extension ChatResponder {
         }
     }
 
-    /// - Throws: when the user is muted in the room.
-    func checkMute(
+    /// - Throws: when the user is muted in the room, or may not be there.
+    func checkSanctions(
         of user: String, in room: RoomID, id: UUID
     ) async throws(HTTPRefusal) {
-        guard let mute = await chat.mute(of: user, in: room) else { return }
-        throw HTTPRefusal(muted: mute, id: id, retryAfter: chat.environment.wait(for: mute))
+        let sanctions = await chat.sanctions(of: room)
+        let time = chat.environment.clock.time()
+        for (name, sanction) in [
+            ("barred", sanctions.bar(of: user, at: time)),
+            ("muted", sanctions.mute(of: user, at: time)),
+        ] {
+            guard let sanction else { continue }
+            let wait = chat.environment.wait(for: sanction)
+            var refusal = HTTPRefusal(.forbidden, code: "forbidden", "")
+            refusal.body = ServerFrame.error(name, sanction, id: id, retryAfter: wait)
+            if let wait { refusal.comeBack(after: wait) }
+            throw refusal
+        }
     }
 }
 
@@ -55,12 +66,5 @@ extension HTTPRefusal {
             self.init(.badRequest, code: "badMessage", "")
             body = ServerFrame.error(error, id: id)
         }
-    }
-
-    /// A message of somebody who is muted.
-    init(muted mute: Sanctions.Sanction, id: UUID, retryAfter: Duration?) {
-        self.init(.forbidden, code: "forbidden", "")
-        body = ServerFrame.muted(mute, id: id, retryAfter: retryAfter)
-        if let retryAfter { comeBack(after: retryAfter) }
     }
 }

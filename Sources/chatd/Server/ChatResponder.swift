@@ -208,7 +208,7 @@ struct ChatResponder: Sendable {
         if let wait = chat.allowance(of: user, in: room) {
             throw HTTPRefusal(tooManyMessages: message.id, retryAfter: wait)
         }
-        try await checkMute(of: user, in: room, id: message.id)
+        try await checkSanctions(of: user, in: room, id: message.id)
         do throws(WriteError) {
             switch try await chat.post(message, to: room, from: user) {
             case .stored(let receipt):

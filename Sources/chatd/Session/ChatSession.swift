@@ -250,7 +250,8 @@ final class ChatSession: SocketSession, MemberOwner {
         guard let mute = room.mute(of: user) else { return true }
         if isHandled({ $0.other(at: $1) }, id: id, member) {
             member.enqueue(
-                ServerFrame.muted(mute, id: id, retryAfter: environment.wait(for: mute)))
+                ServerFrame.error(
+                    "muted", mute, id: id, retryAfter: environment.wait(for: mute)))
         }
         return false
     }

@@ -89,15 +89,10 @@ extension ChatServer {
             .carryOut(order, in: room, by: user, author: nil)
     }
 
-    /// The mute of `user` in `room` that holds now, whether this server keeps the room or not.
-    func mute(of user: String, in room: RoomID) async -> Sanctions.Sanction? {
-        let sanctions: Sanctions
-        if let known = directory.existing(room)?.knownSanctions {
-            sanctions = known
-        } else {
-            sanctions = await environment.sanctionBook.sanctions(
-                of: room, patience: environment.limits.session.storePatience)
-        }
-        return sanctions.mute(of: user, at: environment.clock.time())
+    /// Who may not write in `room`, or not be there, whether this server keeps the room or not.
+    func sanctions(of room: RoomID) async -> Sanctions {
+        if let known = directory.existing(room)?.knownSanctions { return known }
+        return await environment.sanctionBook.sanctions(
+            of: room, patience: environment.limits.session.storePatience)
     }
 }

@@ -113,7 +113,7 @@ import Testing
             #expect(error.string("id") == id(2))
             #expect(error.number("retryAfter") == 10_000)
             #expect(error.string("message")?.hasPrefix("muted until ") == true)
-            #expect(await chat.server.mute(of: "bo", in: .lobby) != nil)
+            #expect(await chat.server.sanctions(of: .lobby).mutes["bo"] != nil)
             mod.send(Sent.message(3))
             _ = try await bo.next("message")
 
@@ -130,17 +130,18 @@ import Testing
         try await TestChat.run(store: store, clock: clock) { one in
             let order = ModerationOrder(
                 id: .numbered(1), sentAt: clock.time, act: .mute("bo", seconds: nil))
-            #expect(await one.server.mute(of: "bo", in: .lobby) == nil)
+            #expect(await one.server.sanctions(of: .lobby).mutes["bo"] == nil)
             try await TestChat.run(store: store, clock: clock) { other in
                 _ = try await other.server.moderate(order, in: .lobby, by: "mod")
-                #expect(await other.server.mute(of: "bo", in: .lobby) != nil, "it knows at once")
+                #expect(
+                    await other.server.sanctions(of: .lobby).mutes["bo"] != nil, "it knows at once")
             }
-            #expect(await one.server.mute(of: "bo", in: .lobby) == nil, "read a moment ago")
+            #expect(await one.server.sanctions(of: .lobby).mutes["bo"] == nil, "read a moment ago")
             clock.advance(by: .seconds(3))
-            #expect(await one.server.mute(of: "bo", in: .lobby) != nil)
+            #expect(await one.server.sanctions(of: .lobby).mutes["bo"] != nil)
             store.fail(reads: .unavailable(shard: ShardID(1), reason: "away"))
             clock.advance(by: .seconds(3))
-            #expect(await one.server.mute(of: "bo", in: .lobby) == nil, "nobody knows")
+            #expect(await one.server.sanctions(of: .lobby).mutes["bo"] == nil, "nobody knows")
         }
     }
 
