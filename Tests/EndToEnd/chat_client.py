@@ -213,6 +213,8 @@ class ChatClient:
         self.user = user
         #: Stored messages, by their place in the room; without holes up to `up_to`.
         self.messages = {}
+        #: Up to here nothing is missing, and perhaps further.
+        self._whole = 0
         #: Messages that the server has lost, as far as this client knows: their `seq` is another's.
         self.unsequenced = {}
         #: Whether shards may lose what they have acknowledged; if not, that is a failure.
@@ -237,10 +239,9 @@ class ChatClient:
 
     @property
     def up_to(self):
-        seq = 0
-        while seq + 1 in self.messages:
-            seq += 1
-        return seq
+        while self._whole + 1 in self.messages:
+            self._whole += 1
+        return self._whole
 
     @property
     def texts(self):
@@ -375,6 +376,7 @@ class ChatClient:
 
     def _lose(self, first):
         """The shard has lost this one, and all that came after it."""
+        self._whole = min(self._whole, first - 1)
         for seq in sorted(seq for seq in self.messages if seq >= first):
             lost = self.messages.pop(seq)
             self.unsequenced[lost["id"]] = lost
@@ -392,8 +394,9 @@ class ChatClient:
                     if one["id"] == frame["id"] and seq != frame["seq"]
                 ]:
                     del self.messages[seq]
+                    self._whole = min(self._whole, seq - 1)
             self.messages[frame["seq"]] = self._obey(frame)
-        if self.messages and max(self.messages) > self.up_to:
+        if len(self.messages) > self.up_to:
             await self._ask()
 
     def _obey(self, frame):
