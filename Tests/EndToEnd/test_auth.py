@@ -136,7 +136,7 @@ async def test_a_name_is_no_token(server, room):
 def forged():
     wrong = {
         "expired": make_token(rooms=everywhere("read"), lasting=-1),
-        "not yet valid": make_token(rooms=everywhere("read"), nbf=time.time() + 100),
+        "not yet valid": make_token(rooms=everywhere("read"), nbf=time.time() + 3_600),
         "another key": make_token(rooms=everywhere("read"), key=NEW),
         "unknown kid": make_token(rooms=everywhere("read"), kid="unknown"),
         "no name": make_token(user=" ", rooms=everywhere("read")),

@@ -388,6 +388,11 @@ async def test_who_is_kicked_may_come_back_unless_he_is_barred(servers, room, jo
             assert bye["code"] == 4403
             assert bye["reason"].startswith("barred by a moderator, until 2")
             assert not barred.of_type("hello")
+        pages = f"{one.url}/v1/rooms/{room}/messages"
+        async with http.get(pages, params={"user": "bo"}) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (403, "forbidden")
+        async with http.get(pages, params={"user": "cy"}) as answer:
+            assert answer.status == 200
         status, error, _ = await post(one, room, http, message("text"), "bo", "messages")
         assert (status, error["message"]) == (403, bye["reason"].replace(
             "barred by a moderator,", "barred"))

@@ -46,11 +46,11 @@ extension ServerFrame {
         }
     }
 
-    /// What somebody who may not write is told about a message.
+    /// What somebody who may not write, or read, is told.
     ///
     /// - Parameter name: what he is: muted, or barred.
     static func error(
-        _ name: String, _ sanction: Sanctions.Sanction, id: UUID, retryAfter: Duration?
+        _ name: String, _ sanction: Sanctions.Sanction, id: UUID?, retryAfter: Duration?
     ) -> ByteBuffer {
         error(
             .forbidden, name + (sanction.until.map { " until \($0.rfc3339)" } ?? ""), id: id,

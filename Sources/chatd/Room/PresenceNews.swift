@@ -1,3 +1,5 @@
+import NIOCore
+
 /// Decides when a room hears who came and who went: at once when it has heard nothing for a beat,
 /// else once that beat is over, in one frame.
 struct PresenceNews: Sendable {
@@ -67,5 +69,11 @@ struct PresenceNews: Sendable {
             return whole(of: presence)
         }
         return Frame(count: count, joined: changes.joined.sorted(), left: changes.left.sorted())
+    }
+}
+
+extension PresenceNews.Frame {
+    var encoded: ByteBuffer {
+        ServerFrame.presence(count: count, joined: joined, left: left)
     }
 }

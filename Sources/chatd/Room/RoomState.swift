@@ -287,11 +287,6 @@ struct RoomState: Sendable {
         return actions
     }
 
-    /// The shard could not be read.
-    mutating func readFailed(now: Instant) {
-        reads.failed(now: now)
-    }
-
     // MARK: Time
 
     /// Time has passed.
@@ -399,11 +394,5 @@ extension RoomState {
         let isNeeded = !members.isEmpty || !joiners.isEmpty
         let request = reads.next(now: now, window: window, isNeeded: isNeeded, isDeaf: isDeaf)
         if let request { actions.append(.read(request)) }
-    }
-}
-
-extension PresenceNews.Frame {
-    var encoded: ByteBuffer {
-        ServerFrame.presence(count: count, joined: joined, left: left)
     }
 }

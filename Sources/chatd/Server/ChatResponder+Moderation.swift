@@ -40,17 +40,25 @@ extension ChatResponder {
     ) async throws(HTTPRefusal) {
         let sanctions = await chat.sanctions(of: room)
         let time = chat.environment.clock.time()
-        for (name, sanction) in [
-            ("barred", sanctions.bar(of: user, at: time)),
-            ("muted", sanctions.mute(of: user, at: time)),
-        ] {
-            guard let sanction else { continue }
-            let wait = chat.environment.wait(for: sanction)
-            var refusal = HTTPRefusal(.forbidden, code: "forbidden", "")
-            refusal.body = ServerFrame.error(name, sanction, id: id, retryAfter: wait)
-            if let wait { refusal.comeBack(after: wait) }
-            throw refusal
-        }
+        if let bar = sanctions.bar(of: user, at: time) { throw refusal("barred", bar, id) }
+        if let mute = sanctions.mute(of: user, at: time) { throw refusal("muted", mute, id) }
+    }
+
+    /// - Throws: when the user may not be in the room.
+    func checkBar(of user: String, in room: RoomID) async throws(HTTPRefusal) {
+        let sanctions = await chat.sanctions(of: room)
+        let bar = sanctions.bar(of: user, at: chat.environment.clock.time())
+        if let bar { throw refusal("barred", bar, nil) }
+    }
+
+    private func refusal(
+        _ name: String, _ sanction: Sanctions.Sanction, _ id: UUID?
+    ) -> HTTPRefusal {
+        let wait = chat.environment.wait(for: sanction)
+        var refusal = HTTPRefusal(.forbidden, code: "forbidden", "")
+        refusal.body = ServerFrame.error(name, sanction, id: id, retryAfter: wait)
+        if let wait { refusal.comeBack(after: wait) }
+        return refusal
     }
 }
 

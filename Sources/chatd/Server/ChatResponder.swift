@@ -145,6 +145,7 @@ struct ChatResponder: Sendable {
     ) async throws(HTTPRefusal) -> Response {
         let room = try room(name)
         let user = try reader(target, request, of: room)
+        if let user { try await checkBar(of: user, in: room) }
         let address = peer.map {
             proxies.client(
                 peer: $0, forwarded: request.headers[values: HTTPField.Name("X-Forwarded-For")!])
