@@ -128,6 +128,8 @@ struct RoomLimits: Sendable {
     /// How long a hole in the window may last before the shard is read: events of two servers
     /// overtake each other all the time.
     var gapGrace: Duration = .milliseconds(100)
+    /// How long a message waits at most for one that precedes it: a read that is slow.
+    var arrivalPatience: Duration = .seconds(1)
     /// The shortest time between two reads that clients or other servers provoke by naming a
     /// `seq` that this window lacks.
     var readInterval: Duration = .milliseconds(500)

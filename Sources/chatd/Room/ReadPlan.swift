@@ -89,18 +89,20 @@ struct ReadPlan: Sendable {
     /// - Parameters:
     ///   - isNeeded: whether the room has, or awaits, a socket.
     ///   - isDeaf: whether other servers cannot be heard.
+    ///   - waiting: the highest `seq` that waits for one below it to arrive; nil when none does.
     mutating func next(
-        now: Instant, window: Window, isNeeded: Bool, isDeaf: Bool
+        now: Instant, window: Window, isNeeded: Bool, isDeaf: Bool, waiting: Int64? = nil
     ) -> Request? {
-        noteGap(window, now)
+        noteGap(window.hasGap || waiting != nil, now)
+        let newest = max(window.newest, waiting ?? 0)
         if case .upTo(let seq, due: _) = wish, seq <= window.head { wish = .nothing }
         guard isNeeded, !isReading else { return nil }
         if let notBefore, now < notBefore { return nil }
         guard window.isAnchored else { return start(.newest, now) }
         guard isDue(now, window, isDeaf: isDeaf) else { return nil }
         if case .everything = wish { return start(.newest, now) }
-        if window.newest - window.head > limits.catchUpMessages { return start(.newest, now) }
-        return start(.after(window.head, target: window.newest), now)
+        if newest - window.head > limits.catchUpMessages { return start(.newest, now) }
+        return start(.after(window.head, target: newest), now)
     }
 
     /// The read that ``next(now:window:isNeeded:isDeaf:)`` asked for came back.
@@ -156,8 +158,8 @@ struct ReadPlan: Sendable {
         }
     }
 
-    private mutating func noteGap(_ window: Window, _ now: Instant) {
-        if !window.hasGap {
+    private mutating func noteGap(_ hasGap: Bool, _ now: Instant) {
+        if !hasGap {
             gapSince = nil
         } else if gapSince == nil {
             gapSince = now

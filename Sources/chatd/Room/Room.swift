@@ -251,9 +251,7 @@ extension Room {
         environment.logger.debug(
             "The messages of a room cannot be read; it will be tried again.",
             metadata: ["room.id": "\(id)", "error": "\(error)"])
-        contents.withLock { [now = environment.clock.now()] in
-            $0.state.readFailed(now: now)
-        }
+        perform { contents, now in contents.state.readFailed(now: now) }
     }
 
     /// Reads back from the newest message to what the window is to cover.

@@ -2,11 +2,6 @@ import FoundationEssentials
 
 /// What a room does about messages that its clients have and its shard has not.
 extension RoomState {
-    /// The shard could not be read.
-    mutating func readFailed(now: Instant) {
-        reads.failed(now: now)
-    }
-
     /// A client's word that it has everything up to a `seq` which this server does not know.
     struct Claim {
         var upTo: Int64

@@ -39,8 +39,10 @@ struct RoomState: Sendable {
     /// What the clock shows, as of the last event.
     var time = Timestamp(microsecondsSince1970: 0)
     private var joiners: [Joiner] = []
+    /// Messages that came before those that precede them.
+    var arrivals: Arrivals
     /// Messages delivered so far.
-    private var ordinal: UInt64 = 0
+    var ordinal: UInt64 = 0
     private var telling: PresenceTelling
     private var idleSince: Instant?
     private var isDeaf = false
@@ -53,6 +55,7 @@ struct RoomState: Sendable {
         news = PresenceNews(limits: limits)
         telling = PresenceTelling(server: server, limits: limits, now: now)
         reads = ReadPlan(limits: limits.room)
+        arrivals = Arrivals(limits: limits.room)
         wants = WantPlan(limits: limits.room.want)
         idleSince = now
     }
@@ -162,7 +165,9 @@ struct RoomState: Sendable {
         if let ack { actions.append(.send(ack.frame, to: ack.member)) }
         let told = RoomEvent.message(
             seq: seq, id: id, author: author, frame: showable(frame, of: id), event: event)
-        if insert(told, isCommitted: true, now, &actions) { actions.append(.publish(told)) }
+        arrivals.add(told, seq: seq, isCommitted: true, now: now)
+        admit(now, &actions)
+        if arrivals.newest != nil { considerReading(now, &actions) }
         return actions
     }
 
@@ -179,8 +184,9 @@ struct RoomState: Sendable {
     mutating func heard(_ event: RoomEvent, now: Instant) -> [Action] {
         var actions: [Action] = []
         switch event {
-        case .message:
-            _ = insert(event, isCommitted: false, now, &actions)
+        case .message(let seq, _, _, _, _):
+            arrivals.add(event, seq: seq, isCommitted: false, now: now)
+            admit(now, &actions)
         case .present(let users, let server, let head):
             for (user, remaining) in users {
                 presence.heard(of: user, from: server, remaining: remaining, now: now)
@@ -239,6 +245,7 @@ struct RoomState: Sendable {
         learn(sanctions, head: head, &actions)
         settleClaims(now)
         reads.succeeded(isComplete: true, now: now)
+        admit(now, &actions)
         for joiner in joiners { welcome(joiner.id, user: joiner.user, now, &actions) }
         joiners = []
         considerReading(now, &actions)
@@ -271,8 +278,17 @@ struct RoomState: Sendable {
         window.settle(upTo: isComplete ? max(target, head, last) : last)
         if isComplete { settleClaims(now) }
         reads.succeeded(isComplete: isComplete || messages.isEmpty, now: now)
+        admit(now, &actions)
         considerReading(now, &actions)
         considerAsking(now, &actions)
+        return actions
+    }
+
+    /// The shard could not be read.
+    mutating func readFailed(now: Instant) -> [Action] {
+        reads.failed(now: now)
+        var actions: [Action] = []
+        admit(now, &actions)
         return actions
     }
 
@@ -297,6 +313,7 @@ struct RoomState: Sendable {
         self.isDeaf = isDeaf
         window.trim(now: now)
         forgetDeletions()
+        admit(now, &actions)
         presence.expire(now: now)
         let patience = limits.room.joinPatience
         while let joiner = joiners.first, now - joiner.since >= patience {
@@ -333,35 +350,6 @@ extension RoomState {
                     presence: news.whole(of: presence))))
     }
 
-    /// Inserts a message that has just become known and delivers it.
-    ///
-    /// - Parameter isCommitted: whether a shard has just told this server. Another server's word may
-    ///   be older than what is here; when they differ the shard is read.
-    /// - Returns: whether the window lacked it.
-    private mutating func insert(
-        _ told: RoomEvent, isCommitted: Bool, _ now: Instant, _ actions: inout [Action]
-    ) -> Bool {
-        guard case .message(let seq, let id, let author, let frame, let event) = told else {
-            return false
-        }
-        let entry = Window.Entry(
-            seq: seq, id: id, author: author, frame: showable(frame, of: id), arrivedAt: now,
-            ordinal: ordinal + 1, writtenAt: now)
-        switch window.insert(entry) {
-        case .inserted: break
-        case .known, .old: return false
-        case .contradicted:
-            reads.contradicted()
-            guard isCommitted else { return false }
-            window.replace(with: entry)
-        }
-        wants.appeared(id)
-        ordinal += 1
-        actions.append(.deliver(entry.frame, .message(ordinal: ordinal)))
-        if let event { obey(event, seq: seq, &actions) }
-        return true
-    }
-
     private mutating func entry(
         _ message: ReadMessage, isDelivered: Bool, _ now: Instant
     ) -> Window.Entry {
@@ -392,7 +380,9 @@ extension RoomState {
 
     mutating func considerReading(_ now: Instant, _ actions: inout [Action]) {
         let isNeeded = !members.isEmpty || !joiners.isEmpty
-        let request = reads.next(now: now, window: window, isNeeded: isNeeded, isDeaf: isDeaf)
+        let request = reads.next(
+            now: now, window: window, isNeeded: isNeeded, isDeaf: isDeaf,
+            waiting: arrivals.newest)
         if let request { actions.append(.read(request)) }
     }
 }

@@ -109,7 +109,6 @@ export class Bubble {
     this.#parts.sign.textContent = STATES[state].sign;
     this.#parts.sign.setAttribute("aria-label", STATES[state].label);
     this.#parts.sign.title = STATES[state].label;
-    if (message.deleted) this.#showDeletion();
     this.#showFailure(state === "failed" ? message.reason ?? "refused" : null);
     this.#showTime();
   }
