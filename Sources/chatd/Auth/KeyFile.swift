@@ -16,7 +16,7 @@ final class KeyFile: Service {
 
     private struct Content: Equatable {
         var bytes: Data
-        var mode: mode_t
+        var mode: Int
     }
 
     private struct State {
@@ -80,7 +80,7 @@ final class KeyFile: Service {
         }
     }
 
-    private func warnOfOthers(_ mode: mode_t) {
+    private func warnOfOthers(_ mode: Int) {
         let canRead = keys.hasSecret && mode & 0o004 != 0
         guard canRead || mode & 0o002 != 0 else { return }
         logger.warning(
@@ -93,8 +93,7 @@ final class KeyFile: Service {
         let descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else { return failure() }
         defer { close(descriptor) }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+        guard let status = FileStatus(path), status.isRegular else {
             return .failure(KeyFileError("it is not a file"))
         }
         var bytes = [UInt8](repeating: 0, count: bytesAtMost + 1)
@@ -110,7 +109,7 @@ final class KeyFile: Service {
         guard count <= bytesAtMost else {
             return .failure(KeyFileError("it is larger than \(bytesAtMost) bytes"))
         }
-        return .success(Content(bytes: Data(bytes[..<count]), mode: status.st_mode))
+        return .success(Content(bytes: Data(bytes[..<count]), mode: status.permissions))
     }
 
     private static func failure() -> Result<Content, KeyFileError> {

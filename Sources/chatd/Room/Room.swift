@@ -41,8 +41,11 @@ final class Room: Sendable {
     init(id: RoomID, environment: RoomEnvironment) {
         self.id = id
         self.environment = environment
+        var limits = environment.limits
+        // Rooms that were filled together, as after a restart, are not compared together.
+        limits.room.quietReadInterval *= Double(environment.draw(100...150)) / 100
         let state = RoomState(
-            server: environment.instance, limits: environment.limits, now: environment.clock.now())
+            server: environment.instance, limits: limits, now: environment.clock.now())
         contents = Mutex(Contents(state: state))
     }
 

@@ -79,7 +79,7 @@ struct ConfigReview: Sendable {
             let keys = try await KeyFile.open(
                 settings.keys, logger: Logger(label: "check") { _ in SwiftLogNoOpLogHandler() }
             ).keys
-            if keys.hasSecret, FilePlaces.mode(settings.keys) & 0o004 != 0 {
+            if keys.hasSecret, (FileStatus(settings.keys)?.permissions ?? 0) & 0o004 != 0 {
                 warn("everybody on this machine can read the secret in \(settings.keys); chmod 600")
             }
         } catch {
@@ -91,7 +91,7 @@ struct ConfigReview: Sendable {
         guard let path = sources[.receiptKeys]?.text else { return }
         do throws(ReceiptKeySource.Trouble) {
             _ = try await ReceiptKeySource.file(path).keys(deadline: .now)
-            if FilePlaces.mode(path) & 0o004 != 0 {
+            if (FileStatus(path)?.permissions ?? 0) & 0o004 != 0 {
                 warn("everybody on this machine can read the keys of receipts; chmod 600 \(path)")
             }
         } catch {

@@ -1,33 +1,25 @@
 import Foundation
-import Glibc
 
 /// What can be said about files and folders without touching them.
 enum FilePlaces {
     /// Why nothing can be written to `folder`, which is made when it is not there; nil when it can.
     static func trouble(writingTo folder: String) -> String? {
+        let files = FileManager.default
         var place = URL(filePath: folder).standardizedFileURL
-        var status = stat()
-        while stat(place.path(percentEncoded: false), &status) != 0 {
-            guard errno == ENOENT, place.pathComponents.count > 1 else {
-                return String(cString: strerror(errno))
-            }
+        var isFolder = false
+        while !files.fileExists(atPath: path(place), isDirectory: &isFolder) {
+            guard place.pathComponents.count > 1 else { return "there is no such place" }
             place.deleteLastPathComponent()
         }
-        guard status.st_mode & S_IFMT == S_IFDIR else {
-            return "\(place.path(percentEncoded: false)) is not a folder"
-        }
-        guard access(place.path(percentEncoded: false), W_OK | X_OK) == 0 else {
-            return "\(place.path(percentEncoded: false)): \(String(cString: strerror(errno)))"
-        }
+        guard isFolder else { return "\(path(place)) is not a folder" }
+        guard files.isWritableFile(atPath: path(place)), files.isExecutableFile(atPath: path(place))
+        else { return "\(path(place)): Permission denied" }
         return nil
     }
 
-    static func mode(_ path: String) -> mode_t {
-        var status = stat()
-        return stat(path, &status) == 0 ? status.st_mode : 0
+    static func folder(of file: String) -> String {
+        path(URL(filePath: file).deletingLastPathComponent())
     }
 
-    static func folder(of file: String) -> String {
-        URL(filePath: file).deletingLastPathComponent().path(percentEncoded: false)
-    }
+    private static func path(_ url: URL) -> String { url.path(percentEncoded: false) }
 }

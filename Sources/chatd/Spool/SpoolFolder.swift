@@ -75,8 +75,7 @@ final class SpoolFolder: @unchecked Sendable {
         let files = FileManager.default
         let file = SpoolFolder.file(in: path)
         guard let log = files.contents(atPath: file + "-wal"), !log.isEmpty else { return .sound }
-        var status = stat()
-        if stat(file, &status) != 0 || status.st_size == 0 {
+        if (FileStatus(file)?.bytes ?? 0) == 0 {
             return .lostFile(reason: "its file is gone, its log is there")
         }
         return SpoolLog(Array(log)).damage.map { .brokenLog(reason: $0) } ?? .sound
