@@ -43,7 +43,8 @@ final class Room: Sendable {
         self.environment = environment
         var limits = environment.limits
         // Rooms that were filled together, as after a restart, are not compared together.
-        limits.room.quietReadInterval *= Double(environment.draw(100...150)) / 100
+        limits.room.quietReadInterval =
+            limits.room.quietReadInterval * Double(environment.draw(100...150)) / 100
         let state = RoomState(
             server: environment.instance, limits: limits, now: environment.clock.now())
         contents = Mutex(Contents(state: state))
