@@ -59,6 +59,8 @@ final class Member: Sendable {
 
     /// Sends `frame` after everything that was enqueued before.
     func enqueue(_ frame: ByteBuffer) {
+        // Answers to the frames of one read are made before the first of them is written.
+        socket.reserve(bytes: frame.readableBytes)
         outlet.enqueue(.frame(frame, self))
     }
 

@@ -144,7 +144,10 @@ struct OutletRound {
     }
 
     private func post(_ letter: Letter, to member: Member) {
-        for frame in letter.frames { member.socket.write(frame) }
+        for frame in letter.frames {
+            if !letter.isGreeting { member.socket.reserve(bytes: -frame.readableBytes) }
+            member.socket.write(frame)
+        }
         if letter.isGreeting { member.owner.welcomed() }
     }
 }

@@ -213,10 +213,9 @@ struct ChatResponder: Sendable {
         do throws(WriteError) {
             switch try await chat.post(message, to: room, from: user) {
             case .stored(let receipt):
+                let proof = await chat.proof(of: message, in: room, from: user, receipt)
                 return .json(
-                    ServerFrame.ack(
-                        id: message.id, seq: receipt.seq,
-                        receipt: chat.proof(of: message, in: room, from: user, receipt)),
+                    ServerFrame.ack(id: message.id, seq: receipt.seq, receipt: proof),
                     receipt.isDuplicate ? .ok : .created)
             case .queued:
                 return .json(ServerFrame.ackQueued(id: message.id), .accepted)

@@ -129,6 +129,10 @@ final class WebSocketConnection: SessionSocket {
         }
     }
 
+    func reserve(bytes: Int) {
+        pending.add(bytes, ordering: .relaxed)
+    }
+
     func close(code: UInt16, reason: String) {
         beginClosing(code, reason, .awaitClose)
     }

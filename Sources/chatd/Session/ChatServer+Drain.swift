@@ -20,45 +20,60 @@ extension ChatServer {
     ) async {
         takeNoMore()
         // Told in no order that anybody could see: people of one room come back one by one.
-        let members = directory.all.flatMap(\.allMembers).shuffled()
+        let sockets = openSockets.shuffled()
         let limits = environment.limits
         let plan = FarewellPlan(
-            sockets: members.count, time: time,
+            sockets: sockets.count, time: time,
             reconnect: limits.reconnectMin...limits.reconnectMax)
         let start = ContinuousClock.now
         var earliest = start
         var next = 0
         do {
-            while next < members.count {
+            while next < sockets.count {
                 try await sleep(max(start + plan.closing(next), earliest))
-                let slice = next..<min(next + limits.session.farewells, members.count)
+                let slice = next..<min(next + limits.session.farewells, sockets.count)
                 for index in slice {
-                    let owner = members[index].owner
                     if time > .zero {
-                        owner.dismiss(.draining, reconnectAfter: plan.reconnectAfter(index))
+                        sockets[index].dismiss(.draining, plan.reconnectAfter(index))
                     } else {
-                        owner.dismiss(.stopped, reconnectAfter: environment.reconnectDelay())
+                        sockets[index].dismiss(.stopped, environment.reconnectDelay())
                     }
                 }
-                try await settle(members[slice])
+                try await settle(sockets[slice])
                 earliest = .now + limits.session.farewellPause
                 next = slice.upperBound
-            }
-            for session in roomsSessions.all {
-                session.dismiss(
-                    time > .zero ? .draining : .stopped,
-                    reconnectAfter: environment.reconnectDelay())
             }
         } catch {
             return  // Cancelled: whoever did it closes what is left.
         }
     }
 
-    /// Returns when the event loops of `members` have done what they were given.
-    private func settle(_ members: ArraySlice<Member>) async throws {
+    /// A socket to let go of.
+    private struct OpenSocket {
+        var loop: any EventLoop
+        var dismiss: (SessionStateMachine.Ending, Duration) -> Void
+    }
+
+    /// All sockets; one with many rooms is one.
+    private var openSockets: [OpenSocket] {
+        let single = directory.all.flatMap(\.allMembers).filter { !$0.socket.namesRoom }
+        return single.map { member in
+            OpenSocket(loop: member.socket.eventLoop) {
+                member.owner.dismiss($0, reconnectAfter: $1)
+            }
+        }
+            + roomsSessions.all.compactMap { session in
+                session.eventLoop.map { loop in
+                    OpenSocket(loop: loop) { session.dismiss($0, reconnectAfter: $1) }
+                }
+            }
+    }
+
+    /// Returns when the event loops of `sockets` have done what they were given.
+    private func settle(_ sockets: ArraySlice<OpenSocket>) async throws {
         var loops: [any EventLoop] = []
-        for member in members where !loops.contains(where: { $0 === member.socket.eventLoop }) {
-            loops.append(member.socket.eventLoop)
+        for socket in sockets where !loops.contains(where: { $0 === socket.loop }) {
+            loops.append(socket.loop)
         }
         for loop in loops { try await loop.submit {}.get() }
     }

@@ -85,20 +85,20 @@ final class ChatServer: Service {
             return RoomsSession(
                 identity: identity, authenticator: authenticator, environment: environment,
                 registry: roomsSessions, farewell: whyNoMore,
-                makeSession: { [weak self] in self?.session(in: $0, identity: $1, pace: $2) })
+                makeSession: { [weak self] in self?.session(in: $0, identity: $1, bounds: $2) })
         }
         guard identity.rights(in: room).contains(.read) else {
             return refusal(.forbidden, "no right to read this room")
         }
-        return session(in: room, identity: identity, pace: nil)
+        return session(in: room, identity: identity, bounds: nil)
     }
 
     private func session(
-        in room: RoomID, identity: Identity, pace: SharedPace?
+        in room: RoomID, identity: Identity, bounds: SharedBounds?
     ) -> ChatSession {
         ChatSession(
             room: room, identity: identity, authenticator: authenticator,
-            environment: environment, directory: directory, pace: pace, farewell: whyNoMore)
+            environment: environment, directory: directory, bounds: bounds, farewell: whyNoMore)
     }
 
     /// For sessions, which do not keep the server alive.
@@ -148,11 +148,11 @@ final class ChatServer: Service {
     /// What a reader needs to give a stored message back one day; nil without a key.
     func proof(
         of message: ClientMessage, in room: RoomID, from user: String, _ receipt: Receipt
-    ) -> String? {
-        receipts.receipt(
-            for: Message(
+    ) async -> String? {
+        await environment.proof(
+            of: Message(
                 id: message.id, room: room, author: user, sentAt: receipt.sentAt,
-                receivedAt: receipt.receivedAt, text: message.text))
+                receivedAt: receipt.receivedAt, text: message.text), receipt)
     }
 
     /// A message that was queued, here or by this server's life before, has been stored.

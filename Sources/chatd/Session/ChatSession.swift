@@ -27,19 +27,19 @@ final class ChatSession: SocketSession, MemberOwner {
     private let directory: RoomDirectory
     private let farewell: @Sendable () -> SessionStateMachine.Ending?
     /// What all rooms of one socket share; nil when this is its only room.
-    private let pace: SharedPace?
+    private let bounds: SharedBounds?
     private let state: Mutex<State>
 
     /// - Parameters:
     ///   - identity: of somebody who may read the room.
-    ///   - pace: bounds the messages of all rooms of the socket.
+    ///   - bounds: of all rooms of the socket together.
     ///   - farewell: why the server takes no more sockets; nil as long as it does.
     init(
         room: RoomID, identity: Identity, authenticator: any Authenticator,
-        environment: RoomEnvironment, directory: RoomDirectory, pace: SharedPace? = nil,
+        environment: RoomEnvironment, directory: RoomDirectory, bounds: SharedBounds? = nil,
         farewell: @escaping @Sendable () -> SessionStateMachine.Ending?
     ) {
-        self.pace = pace
+        self.bounds = bounds
         roomID = room
         user = identity.user
         self.authenticator = authenticator
@@ -59,7 +59,7 @@ final class ChatSession: SocketSession, MemberOwner {
     func opened(_ socket: any SessionSocket) {
         // Where the socket has many rooms, it is counted itself.
         let refusal = environment.allowances.open(
-            user: pace == nil ? user : nil, room: roomID, at: environment.clock.now())
+            user: bounds == nil ? user : nil, room: roomID, at: environment.clock.now())
         if let refusal { return turnAway(refusal, socket) }
         let member = Member(
             id: environment.nextMember(), user: user, rights: state.withLock { $0.rights },
@@ -101,7 +101,7 @@ final class ChatSession: SocketSession, MemberOwner {
             return (isOurs, state.member, state.room)
         }
         guard let member, let room else { return }
-        environment.allowances.close(user: pace == nil ? user : nil, room: roomID)
+        environment.allowances.close(user: bounds == nil ? user : nil, room: roomID)
         // The peer repeats our own code: that is no word of the client.
         room.leave(member, isDeparture: !isOurs && CloseCode.isDeparture(code))
     }
@@ -171,7 +171,10 @@ final class ChatSession: SocketSession, MemberOwner {
     private func refuse(_ error: FrameError, _ member: Member) {
         member.enqueue(ServerFrame.error(error))
         let now = environment.clock.now()
-        if let ending = state.withLock({ $0.machine.badFrame(at: now) }) {
+        let ending = state.withLock { $0.machine.badFrame(at: now) }
+        if bounds?.badFrame(at: now) ?? false {
+            end(.tooManyErrors, member)
+        } else if let ending {
             end(ending, member)
         }
     }
@@ -218,7 +221,8 @@ final class ChatSession: SocketSession, MemberOwner {
         guard isHandled({ $0.message(at: $1) }, id: id, member) else { return false }
         let now = environment.clock.now()
         let wait =
-            pace?.take(at: now) ?? environment.allowances.message(of: user, in: roomID, at: now)
+            bounds?.message(at: now)
+            ?? environment.allowances.message(of: user, in: roomID, at: now)
         guard let wait else { return true }
         _ = isHandled({ $0.messageRefused(for: wait, at: $1) }, id: id, member)
         return false
@@ -295,24 +299,42 @@ final class ChatSession: SocketSession, MemberOwner {
     }
 
     private func readHistory(_ request: HistoryRequest, _ member: Member) {
-        guard isHandled({ $0.history(at: $1) }, member) else { return }
+        guard mayReadPage(member) else { return }
         let isStarted = environment.lanes.start(key: roomID) { [self] in
+            let answer: ByteBuffer
             do throws(ReadError) {
                 let page = try await environment.history(of: roomID, request)
-                member.enqueue(
-                    ServerFrame.history(
-                        page, keepingNewest: request.keepsNewest, receipts: environment.receipts,
-                        limits: environment.limits))
+                answer = ServerFrame.history(
+                    page, keepingNewest: request.keepsNewest, receipts: environment.receipts,
+                    limits: environment.limits)
             } catch {
                 logFailure(of: "reading history", "\(error)")
-                member.enqueue(ServerFrame.error(error))
+                answer = ServerFrame.error(error)
             }
-            state.withLock { $0.machine.historyEnded() }
+            // Who has left may have joined anew by the same socket, and asked for another page.
+            if state.withLock({ $0.member === member }) { member.enqueue(answer) }
+            pageEnded()
         }
         if !isStarted {
             member.enqueue(ServerFrame.error(ReadError.stopped))
-            state.withLock { $0.machine.historyEnded() }
+            pageEnded()
         }
+    }
+
+    /// Whether a page may be read now; ``pageEnded()`` must follow.
+    private func mayReadPage(_ member: Member) -> Bool {
+        isHandled(
+            { [bounds, limits = environment.limits.session] machine, now in
+                let intake = machine.history(at: now)
+                guard intake == .handle, let bounds, !bounds.page() else { return intake }
+                machine.historyEnded()
+                return machine.refuse(.overloaded, limits.overloadedRetryAfter, now)
+            }, member)
+    }
+
+    private func pageEnded() {
+        state.withLock { $0.machine.historyEnded() }
+        bounds?.pageEnded()
     }
 
     /// Asks the machine what to do with a frame; when it is not to be handled, does what is to be

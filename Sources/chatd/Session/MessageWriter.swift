@@ -28,7 +28,9 @@ struct MessageWriter: Sendable {
         case .success(let outcome):
             environment.ended(arrival, MessageLabel(outcome))
             switch outcome {
-            case .stored(let receipt): relay(message, receipt, author)
+            case .stored(let receipt):
+                let kept = message.kept(receipt)
+                relay(kept, receipt, author, proof: await environment.proof(of: kept, receipt))
             case .queued: author?.enqueue(ServerFrame.ackQueued(id: message.id))
             }
             return outcome
@@ -55,20 +57,19 @@ struct MessageWriter: Sendable {
 
     /// A message that was queued has been stored: everybody in the room is told.
     func drained(_ message: Message, _ receipt: Receipt) {
-        relay(message, receipt, nil)
+        let kept = message.kept(receipt)
+        relay(kept, receipt, nil, proof: environment.receipts.receipt(for: kept))
         // An attempt whose answer was lost had stored it, so that nobody was told: all read it.
         guard receipt.isDuplicate else { return }
         environment.publish(
             .present([], on: environment.instance, head: receipt.seq), to: message.room)
     }
 
-    private func relay(_ message: Message, _ receipt: Receipt, _ author: Member?) {
-        var message = message
-        message.sentAt = receipt.sentAt
-        message.receivedAt = receipt.receivedAt
+    /// - Parameter proof: made once for all readers, on whatever server.
+    private func relay(
+        _ message: Message, _ receipt: Receipt, _ author: Member?, proof: String?
+    ) {
         let stored = StoredMessage(message: message, seq: receipt.seq)
-        // Once for all readers, on whatever server.
-        let proof = environment.receipts.receipt(for: message)
         let frame = ServerFrame.message(stored, receipt: proof, limits: environment.limits)
         let room = directory.existing(message.room)
         if receipt.isDuplicate {
@@ -79,6 +80,38 @@ struct MessageWriter: Sendable {
             let event = RoomEvent.message(
                 seq: stored.seq, id: message.id, author: message.author, frame: frame)
             environment.publish(event, to: message.room)
+        }
+    }
+}
+
+extension Message {
+    /// The message with the times that it was stored with.
+    fileprivate func kept(_ receipt: Receipt) -> Message {
+        var message = self
+        message.sentAt = receipt.sentAt
+        message.receivedAt = receipt.receivedAt
+        return message
+    }
+}
+
+extension RoomEnvironment {
+    /// What a reader needs to give a message back one day that a shard has; nil without a key.
+    ///
+    /// One that was stored before may be deleted by now. Then its author's word for its text is no
+    /// proof: the shard is asked what it has.
+    func proof(of message: Message, _ receipt: Receipt) async -> String? {
+        guard receipt.isDuplicate else { return receipts.receipt(for: message) }
+        guard receipts.isReady else { return nil }
+        do throws(ReadError) {
+            let page = try await store.history(
+                of: message.room, before: nil, after: receipt.seq - 1, limit: 1,
+                patience: limits.session.historyPatience)
+            guard let known = page.messages.first, known.message.id == message.id,
+                known.deletedBy == nil
+            else { return nil }
+            return receipts.receipt(for: known.message)
+        } catch {
+            return nil  // The ack is true without it.
         }
     }
 }

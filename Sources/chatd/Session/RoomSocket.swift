@@ -45,6 +45,10 @@ final class RoomSocket: SessionSocket {
         socket.flush()
     }
 
+    func reserve(bytes: Int) {
+        socket.reserve(bytes: bytes)
+    }
+
     func end(_ farewell: Farewell) {
         ended(self, farewell)
     }

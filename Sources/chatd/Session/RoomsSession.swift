@@ -29,9 +29,8 @@ final class RoomsSession: SocketSession {
     private let environment: RoomEnvironment
     private let registry: RoomsSessionRegistry
     private let farewell: @Sendable () -> SessionStateMachine.Ending?
-    private let makeSession: @Sendable (RoomID, Identity, SharedPace) -> ChatSession?
-    /// A socket may send so many messages, in however many rooms.
-    private let pace: SharedPace
+    private let makeSession: @Sendable (RoomID, Identity, SharedBounds) -> ChatSession?
+    private let bounds: SharedBounds
     private let state: Mutex<State>
 
     /// - Parameters:
@@ -41,7 +40,7 @@ final class RoomsSession: SocketSession {
         identity: Identity, authenticator: any Authenticator, environment: RoomEnvironment,
         registry: RoomsSessionRegistry,
         farewell: @escaping @Sendable () -> SessionStateMachine.Ending?,
-        makeSession: @escaping @Sendable (RoomID, Identity, SharedPace) -> ChatSession?
+        makeSession: @escaping @Sendable (RoomID, Identity, SharedBounds) -> ChatSession?
     ) {
         user = identity.user
         self.authenticator = authenticator
@@ -49,7 +48,7 @@ final class RoomsSession: SocketSession {
         self.registry = registry
         self.farewell = farewell
         self.makeSession = makeSession
-        pace = SharedPace(perSecond: environment.limits.messagesPerSecond)
+        bounds = SharedBounds(limits: environment.limits)
         state = Mutex(
             State(
                 machine: RoomsStateMachine(
@@ -101,6 +100,9 @@ final class RoomsSession: SocketSession {
 
     // MARK: What the server tells
 
+    /// The loop of the socket; nil when it is closed.
+    var eventLoop: (any EventLoop)? { state.withLock { $0.socket?.eventLoop } }
+
     /// About a second has passed.
     func ticked() {
         let now = environment.clock.now()
@@ -146,7 +148,7 @@ final class RoomsSession: SocketSession {
             environment.metrics.received(.bad)
             send(ServerFrame.error(error), socket, in: room)
             let now = environment.clock.now()
-            if let ending = state.withLock({ $0.machine.badFrame(at: now) }) { end(ending) }
+            if bounds.badFrame(at: now) { end(.tooManyErrors) }
         }
     }
 
@@ -197,7 +199,7 @@ final class RoomsSession: SocketSession {
         guard identity.rights(in: room).contains(.read) else {
             return send(environment.farewell(.noRight).bye, socket, in: room)
         }
-        guard let session = makeSession(room, identity, pace) else { return }
+        guard let session = makeSession(room, identity, bounds) else { return }
         let roomSocket = RoomSocket(socket, room: room) { [weak self] socket, farewell in
             self?.ended(socket, farewell)
         }

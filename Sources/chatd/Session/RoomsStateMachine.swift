@@ -8,7 +8,6 @@ struct RoomsStateMachine: Sendable {
     private let limits: SessionLimits
     private var frames: TokenBucket
     private var joins: TokenBucket
-    private var badFrames: Budget
     private var refusals: Budget
     private var lastBeat: Instant
     private var expiry: Instant?
@@ -20,7 +19,6 @@ struct RoomsStateMachine: Sendable {
         self.expiry = expiry
         frames = TokenBucket(perSecond: limits.sharedFramesPerSecond)
         joins = TokenBucket(perSecond: limits.joinsPerSecond, burst: limits.roomsPerSocket)
-        badFrames = Budget(count: limits.badFrames, period: limits.budgetPeriod)
         refusals = Budget(count: limits.refusedFrames, period: limits.budgetPeriod)
         lastBeat = now
     }
@@ -49,13 +47,6 @@ struct RoomsStateMachine: Sendable {
     private mutating func refuse(_ wait: Duration, _ now: Instant) -> Intake {
         if refusals.spend(at: now) { return .end(.tooManyFrames) }
         return .refuse(SessionStateMachine.Refusal(code: .rateLimited, retryAfter: wait))
-    }
-
-    /// A frame was not understood, and its sender was told so.
-    ///
-    /// - Returns: why the socket has to end, if so.
-    mutating func badFrame(at now: Instant) -> Ending? {
-        badFrames.spend(at: now) ? .tooManyErrors : nil
     }
 
     /// A sign of life of the socket itself, or of any of its rooms.

@@ -30,8 +30,11 @@ protocol SessionSocket: AnyObject, Sendable {
     /// Whether the socket names the room in every frame, because it carries many.
     var namesRoom: Bool { get }
 
-    /// Bytes handed over that the kernel has not taken yet.
+    /// Bytes handed over that the kernel has not taken yet, those that wait for a round included.
     var pendingBytes: Int { get }
+
+    /// Counts bytes among the pending ones that will be written soon; negative when they are.
+    func reserve(bytes: Int)
 
     /// Smoothed round trip, measured by WebSocket pings; nil before the first pong.
     var roundTrip: Duration? { get }
@@ -53,6 +56,8 @@ extension SessionSocket {
     }
 
     func flush() {}
+
+    func reserve(bytes: Int) {}
 
     /// Who is at the other end, proxies not counted; nil when it is not known.
     var clientAddress: String? {

@@ -1,5 +1,3 @@
-import Synchronization
-
 /// Lets so many things happen in a second, and as many at once after a pause.
 ///
 /// Kept as the one instant at which the bucket would be full again (the "generic cell rate
@@ -33,19 +31,5 @@ struct TokenBucket: Sendable {
         guard excess <= .zero else { return excess }
         self.full = full
         return nil
-    }
-}
-
-/// A token bucket that several take from, on whatever thread.
-final class SharedPace: Sendable {
-    private let bucket: Mutex<TokenBucket>
-
-    init(perSecond: Int) {
-        bucket = Mutex(TokenBucket(perSecond: perSecond))
-    }
-
-    /// See ``TokenBucket/take(at:)``.
-    func take(at now: ContinuousClock.Instant) -> Duration? {
-        bucket.withLock { $0.take(at: now) }
     }
 }

@@ -27,6 +27,19 @@ import Testing
         #expect(bo.writes.last == ["1", "2", "3"])
     }
 
+    @Test func `what waits for a round counts as pending, and is counted once`() {
+        let room = Scene(loop)
+        let ada = room.join("ada")
+        loop.run()
+
+        for _ in 1...3 { ada.member.enqueue(ByteBuffer(string: "12345")) }
+        let waiting = ada.reserved.load(ordering: .relaxed)
+        loop.run()
+
+        #expect(waiting == 15)
+        #expect(ada.reserved.load(ordering: .relaxed) == 0)
+    }
+
     @Test func `what many are sent is one buffer`() {
         let room = Scene(loop)
         let members = (0..<3).map { room.join("\($0)") }
@@ -211,6 +224,7 @@ private final class Recorder: SessionSocket, MemberOwner {
 
     let eventLoop: any EventLoop
     let pending = Atomic<Int>(0)
+    let reserved = Atomic<Int>(0)
     private let state = Mutex(State())
 
     init(_ id: MemberID, _ user: String, _ outlet: LoopOutlet) {
@@ -248,6 +262,7 @@ private final class Recorder: SessionSocket, MemberOwner {
     }
 
     func flush() { state.withLock { $0.flushes += 1 } }
+    func reserve(bytes: Int) { reserved.add(bytes, ordering: .relaxed) }
     func close(code: UInt16, reason: String) {}
     var pendingBytes: Int { pending.load(ordering: .relaxed) }
     var roundTrip: Duration? { nil }

@@ -174,4 +174,27 @@ import Testing
             }
         }
     }
+
+    @Test func `the author of a deleted message gets no receipt for other words`() async throws {
+        let receipts = ReceiptKeyring([
+            ReceiptKey(hexadecimal: String(repeating: "0a", count: 32))!
+        ])
+        try await TestChat.run(receipts: receipts) { chat in
+            let ada = chat.client("ada")
+            try await ada.join()
+            ada.send(Sent.message(1, text: "first words"))
+            let first = try await ada.next("ack")
+            ada.send(Sent.message(1, text: "first words"))
+            let again = try await ada.next("ack")
+            ada.send(act(2, "\"delete\":\"\(id(1))\""))
+            _ = try await ada.next("ack")
+
+            ada.send(Sent.message(1, text: "other words"))
+            let late = try await ada.next("ack")
+
+            #expect(first.string("receipt") != nil)
+            #expect(again.string("receipt") == first.string("receipt"))
+            #expect(late.number("seq") == 1 && late.string("receipt") == nil)
+        }
+    }
 }

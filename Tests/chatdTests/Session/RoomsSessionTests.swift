@@ -2,6 +2,7 @@ import FoundationEssentials
 import NIOCore
 import Postgres
 import ShardRouter
+import Synchronization
 import TestKit
 import Testing
 
@@ -225,6 +226,84 @@ extension RoomID {
             let late = chat.roomsClient("cy")
             try await late.open()
             #expect(try await late.next("bye").number("code") == 1001)
+        }
+    }
+
+    @Test func `bad frames of all rooms of a socket count together`() async throws {
+        try await TestChat.run { chat in
+            let ada = chat.roomsClient("ada")
+            try await ada.open()
+            try await ada.join(.lobby)
+            try await ada.join(.tower)
+
+            for number in 1...10 {
+                ada.send(
+                    Sent.inRoom("{\"type\":\"message\"}", number % 2 == 0 ? .lobby : .tower))
+            }
+            let bye = try await ada.next("bye")
+
+            #expect(bye.number("code") == 4429 && bye.string("room") == nil)
+        }
+    }
+
+    @Test func `pages of all rooms of a socket are bounded together`() async throws {
+        let store = MemoryMessageStore()
+        try await TestChat.run(store: store) { chat in
+            let ada = chat.roomsClient("ada")
+            try await ada.open()
+            try await ada.join(.lobby)
+            try await ada.join(.tower)
+            let page = "{\"type\":\"history\"}"
+
+            store.hold()
+            for room in [RoomID.lobby, .tower, .lobby] { ada.send(Sent.inRoom(page, room)) }
+            let refusal = try await ada.next("error")
+            store.release()
+
+            #expect(refusal.string("code") == "overloaded")
+            _ = try await ada.next("history")
+            _ = try await ada.next("history")
+            ada.send(Sent.inRoom(page, .tower))
+            _ = try await ada.next("history")
+        }
+    }
+
+    @Test func `a page for a room that was left does not come into it again`() async throws {
+        let store = MemoryMessageStore()
+        try await TestChat.run(store: store) { chat in
+            let ada = chat.roomsClient("ada")
+            try await ada.open()
+            try await ada.join(.lobby)
+
+            store.hold()
+            ada.send(Sent.inRoom("{\"type\":\"history\",\"limit\":7}", .lobby))
+            ada.send(Sent.inRoom("{\"type\":\"leave\"}", .lobby))
+            _ = try await ada.next("bye")
+            try await ada.join(.lobby)
+            store.release()
+            ada.send(Sent.inRoom("{\"type\":\"history\"}", .lobby))
+            _ = try await ada.next("history")
+            ada.send(Sent.inRoom("{\"type\":\"history\"}", .lobby))
+            _ = try await ada.next("history")
+
+            #expect(ada.frames("history").count == 2)
+        }
+    }
+
+    @Test func `a drain counts a socket with many rooms once`() async throws {
+        try await TestChat.run { chat in
+            let ada = chat.roomsClient("ada")
+            try await ada.open()
+            for number in 0..<20 { try await ada.join(RoomID("room-\(number)")) }
+            let bo = chat.client("bo")
+            try await bo.join()
+            let waits = Mutex(0)
+
+            await chat.server.drain(over: .seconds(10), sleep: { _ in waits.withLock { $0 += 1 } })
+
+            for client in [ada, bo] { #expect(try await client.next("bye").number("code") == 4001) }
+            #expect(waits.withLock { $0 } == 1, "both go in one slice")
+            #expect(ada.frames("bye").count == 1)
         }
     }
 
