@@ -97,9 +97,15 @@ extension PostgresError: CustomStringConvertible {
 }
 
 extension ServerError: CustomStringConvertible {
+    /// Classes of errors about data; their details quote it: "Failing row contains (…)".
+    private static let classesThatQuoteData: Set<String> = ["22", "23"]
+
+    /// What people read, in logs and on terminals: without the data that was refused.
     public var description: String {
         var text = "\(message) (SQLSTATE \(sqlState))"
-        if let detail { text += "; \(detail)" }
+        if let detail, !Self.classesThatQuoteData.contains(String(sqlState.prefix(2))) {
+            text += "; \(detail)"
+        }
         if let hint { text += "; hint: \(hint)" }
         return text
     }

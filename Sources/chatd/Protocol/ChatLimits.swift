@@ -158,6 +158,9 @@ struct RoomLimits: Sendable {
     var presenceChunk = 500
     /// Users of one other server that a room remembers; more are not counted.
     var presenceRemoteUsers = 50_000
+    /// How long after a kick somebody may seem to have come and still be sent out by it: clocks of
+    /// servers differ a little. Who has read why he was sent out takes longer to come back.
+    var kickTolerance: Duration = .seconds(5)
     /// How long a room is kept after its last socket left: people reload pages.
     var idle: Duration = .seconds(30)
     /// Rooms without sockets that are kept; more drop the one that is idle for longest.

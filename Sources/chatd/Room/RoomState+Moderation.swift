@@ -13,8 +13,9 @@ extension RoomState {
         sanctions.obey(event, seq: seq)
         switch event.act {
         case .delete(let id):
-            deletions[id] = max(seq, deletions[id] ?? 0)
-            window.empty(id, deletedBy: seq)
+            let last = max(seq, deletions[id] ?? 0)
+            deletions[id] = last
+            window.empty(id, deletedBy: last)
         case .kick(let user, _):
             if isNew { sendOut(user, event, &actions) }
         case .mute, .unmute, .unbar: break
@@ -67,7 +68,7 @@ extension RoomState {
     private mutating func sendOut(
         _ user: String, _ event: ModerationEvent, _ actions: inout [Action]
     ) {
-        let latest = event.at.advanced(by: limits.clockSkew)
+        let latest = event.at.advanced(by: limits.room.kickTolerance)
         let ending = SessionStateMachine.Ending.sentOut(until: event.until)
         for (id, member) in members where member.user == user && member.joinedAt <= latest {
             dismiss(id, ending, &actions)

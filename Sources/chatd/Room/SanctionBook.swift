@@ -12,6 +12,8 @@ final class SanctionBook: Sendable {
 
     /// How long a page is believed.
     private static let lifetime: Duration = .seconds(3)
+    /// How long a read may take at most: somebody waits for it before anything else is done for him.
+    static let patienceAtMost: Duration = .milliseconds(500)
     /// Rooms at most; a full book is emptied, and read anew.
     private static let roomsAtMost = 10_000
 
@@ -25,21 +27,28 @@ final class SanctionBook: Sendable {
     }
 
     /// The sanctions of `room`; none when its shard cannot be asked: then nothing can be stored
-    /// there either, and what is queued was written before anybody knew better.
+    /// there either, and what is queued was written before anybody knew better. That is believed
+    /// as long as what was read, so that a shard that is away does not keep everybody waiting.
     func sanctions(of room: RoomID, patience: Duration) async -> Sanctions {
-        let now = clock.now()
-        if let page = pages.withLock({ $0[room] }), now - page.readAt < Self.lifetime {
+        if let page = pages.withLock({ $0[room] }), clock.now() - page.readAt < Self.lifetime {
             return page.sanctions
         }
+        let asked = clock.now()
         do throws(ReadError) {
-            let sanctions = try await store.sanctions(of: room, patience: patience)
-            pages.withLock { pages in
-                if pages.count >= Self.roomsAtMost { pages = [:] }
-                pages[room] = Page(sanctions: sanctions, readAt: now)
-            }
+            let sanctions = try await store.sanctions(
+                of: room, patience: min(patience, Self.patienceAtMost))
+            write(Page(sanctions: sanctions, readAt: asked), of: room)
             return sanctions
         } catch {
+            write(Page(sanctions: Sanctions(), readAt: clock.now()), of: room)
             return Sanctions()
+        }
+    }
+
+    private func write(_ page: Page, of room: RoomID) {
+        pages.withLock { pages in
+            if pages.count >= Self.roomsAtMost { pages = [:] }
+            pages[room] = page
         }
     }
 

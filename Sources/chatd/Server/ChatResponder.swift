@@ -145,7 +145,6 @@ struct ChatResponder: Sendable {
     ) async throws(HTTPRefusal) -> Response {
         let room = try room(name)
         let user = try reader(target, request, of: room)
-        if let user { try await checkBar(of: user, in: room) }
         let address = peer.map {
             proxies.client(
                 peer: $0, forwarded: request.headers[values: HTTPField.Name("X-Forwarded-For")!])
@@ -154,6 +153,8 @@ struct ChatResponder: Sendable {
         if let wait = reading.page(for: user, from: address, at: chat.now) {
             throw HTTPRefusal(tooManyPages: wait)
         }
+        // Behind what costs nothing: this may read the shard.
+        if let user { try await checkBar(of: user, in: room) }
         do throws(ReadError) {
             let page = try await chat.history(of: room, request)
             return .json(

@@ -51,6 +51,16 @@ import Testing
         #expect(own == [], "the window has it")
     }
 
+    @Test mutating func `of two deletions the later in the room's order is named`() {
+        _ = room.heard(message(1), now: start)
+        _ = room.heard(event(3, .delete(.numbered(1))), now: start)
+        _ = room.tick(now: start + .seconds(1), isDeaf: false)
+        #expect(room.window.entries[0].frame == emptied(1, by: 3), "it waits no longer")
+        _ = room.heard(event(2, .delete(.numbered(1))), now: start + .seconds(1))
+
+        #expect(room.window.entries[0].frame == emptied(1, by: 3))
+    }
+
     @Test mutating func `what was read before a deletion is told without its text`() {
         _ = room.heard(event(3, .delete(.numbered(1))), now: start)
         _ = room.tick(now: start + .milliseconds(200), isDeaf: false)
@@ -199,6 +209,23 @@ import Testing
         let first = room.heard(kick, now: start)
         #expect(dismissed(first) == [], "he came long after it")
         #expect(dismissed(room.heard(kick, now: start)) == [])
+    }
+
+    @Test mutating func `a kick that is read late sends out who was here, not who came back`() {
+        for (after, endings) in [(3, 1), (10, 0)] {
+            room = RoomState(server: .numbered(0), limits: ChatLimits(), now: start)
+            _ = room.join(ada, user: "ada", now: start)
+            _ = room.filled([], head: 0, isWhole: true, now: start)
+            room.time = time.advanced(by: .seconds(after))
+            _ = room.join(bo, user: "bo", now: start)
+            _ = room.tick(now: start + .seconds(3), isDeaf: true)
+
+            let actions = room.caughtUp(
+                [read(1, event: .kick("bo", seconds: nil))], target: 1, head: 1,
+                isComplete: true, now: start + .seconds(3))
+
+            #expect(dismissed(actions).count == endings, "he came \(after) s after it")
+        }
     }
 
     @Test mutating func `who came in while nobody knew of his bar is sent out when it is read`() {

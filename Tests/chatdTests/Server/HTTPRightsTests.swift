@@ -11,7 +11,9 @@ import Testing
 /// Who may read and write over HTTP, on a server with tokens.
 @Suite(.timeLimit(.minutes(1))) struct HTTPRightsTests {
     private func run(
-        _ body: (ChatResponder, _ token: (String) throws -> String) async throws -> Void
+        _ body: (
+            ChatResponder, _ token: (String) throws -> String, TestChat
+        ) async throws -> Void
     ) async throws {
         let signer = try await TestSigner.make(.es256)
         let keys = try TokenKeys([signer.key])
@@ -24,25 +26,28 @@ import Testing
                     store: chat.store, pubSub: chat.pubSub, limits: TransportLimits()),
                 origins: OriginRule(), limits: ChatLimits(), files: WebFiles(),
                 registry: PrometheusRegistry(logger: logger))
-            try await body(responder) { rights in
+            let token = { (rights: String) in
                 try signer.token(
                     TestSigner.claims(at: chat.clock.time, rooms: "{\"lobby\":[\(rights)]}"))
             }
+            try await body(responder, token, chat)
         }
     }
 
-    private func request(_ method: HTTPRequest.Method, token: String?) -> Request {
+    private func request(
+        _ method: HTTPRequest.Method, token: String?, query: String = ""
+    ) -> Request {
         var headers: HTTPFields = [:]
         if let token { headers[.authorization] = "Bearer \(token)" }
         return Request(
             head: HTTPRequest(
                 method: method, scheme: nil, authority: "chat.example",
-                path: "/v1/rooms/lobby/messages?user=eve", headerFields: headers),
+                path: "/v1/rooms/lobby/messages?user=eve\(query)", headerFields: headers),
             body: .init(buffer: ByteBuffer(string: Sent.message(1))))
     }
 
     @Test func `without a good token the answer is 401`() async throws {
-        try await run { responder, token in
+        try await run { responder, token, _ in
             for method in [HTTPRequest.Method.get, .head, .post] {
                 let missing = await responder.observed(request(method, token: nil))
                 #expect(missing.status == .unauthorized)
@@ -62,7 +67,7 @@ import Testing
     func `rights decide about reading and writing`(
         rights: String, reading: Int, writing: Int
     ) async throws {
-        try await run { responder, token in
+        try await run { responder, token, _ in
             let token = try token(rights)
 
             #expect(await responder.observed(request(.get, token: token)).status.code == reading)
@@ -70,8 +75,30 @@ import Testing
         }
     }
 
+    @Test func `sanctions are read only for who asks for a page that he can get`() async throws {
+        try await run { responder, token, chat in
+            let token = try token("\"read\"")
+            let bad = request(.get, token: token, query: "&limit=0")
+            #expect(await responder.observed(bad).status == .badRequest)
+            #expect(chat.store.sanctionReads.isEmpty)
+
+            var pages = 0
+            while pages < 1_000 {
+                chat.server.environment.sanctionBook.forget(.lobby)
+                let status = await responder.observed(request(.get, token: token)).status
+                guard status == .ok else {
+                    #expect(status == .tooManyRequests)
+                    break
+                }
+                pages += 1
+            }
+            #expect(pages > 0 && pages < 1_000)
+            #expect(chat.store.sanctionReads.count == pages)
+        }
+    }
+
     @Test func `everything else needs no token`() async throws {
-        try await run { responder, _ in
+        try await run { responder, _, _ in
             for path in ["/healthz", "/readyz", "/metrics", "/"] {
                 let request = Request(
                     head: HTTPRequest(

@@ -145,6 +145,22 @@ import Testing
         }
     }
 
+    @Test func `a shard that is away is not asked for sanctions again at once, nor for long`()
+        async throws
+    {
+        try await TestChat.run { chat in
+            chat.store.fail(reads: .unavailable(shard: ShardID(1), reason: "away"))
+            for _ in 1...3 {
+                #expect(await chat.server.sanctions(of: .lobby) == Sanctions())
+            }
+            #expect(chat.store.sanctionReads == [.milliseconds(500)])
+            chat.store.fail(reads: nil)
+            chat.clock.advance(by: .seconds(3))
+            _ = await chat.server.sanctions(of: .lobby)
+            #expect(chat.store.sanctionReads.count == 2)
+        }
+    }
+
     @Test func `who is kicked is closed on all servers, and barred ones stay out`() async throws {
         let (store, hub, clock) = (MemoryMessageStore(), PubSubHub(), ManualClock())
         try await TestChat.run(store: store, hub: hub, clock: clock) { one in

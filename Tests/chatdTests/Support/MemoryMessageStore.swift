@@ -16,6 +16,8 @@ final class MemoryMessageStore: MessageStore {
         var deletions: [RoomID: [UUID: Int64]] = [:]
         var sanctions: [RoomID: Sanctions] = [:]
         var lookUps: [[UUID]] = []
+        /// With which patience sanctions were read.
+        var sanctionReads: [Duration] = []
         var writeError: WriteError?
         var readError: ReadError?
         var isQueueing = false
@@ -147,6 +149,7 @@ final class MemoryMessageStore: MessageStore {
     func sanctions(
         of room: RoomID, patience: Duration
     ) async throws(ReadError) -> Sanctions {
+        contents.withLock { $0.sanctionReads.append(patience) }
         await passGate()
         let result = contents.withLock { contents -> Result<Sanctions, ReadError> in
             if let error = contents.readError { return .failure(error) }
@@ -219,6 +222,9 @@ extension MemoryMessageStore.Contents {
 // MARK: - For tests
 
 extension MemoryMessageStore {
+    /// With which patience sanctions were read.
+    var sanctionReads: [Duration] { contents.withLock { $0.sanctionReads } }
+
     func fail(writes: WriteError?) { contents.withLock { $0.writeError = writes } }
     func fail(reads: ReadError?) { contents.withLock { $0.readError = reads } }
 
