@@ -56,6 +56,8 @@ public final class ChatClient: Service, Sendable {
         var socket: ChatSocket?
         var alarm: (time: Instant, task: Scheduled<Void>)?
         var waiters: [UUID: Waiter] = [:]
+        /// Whether ``run()`` has ended: nothing is sent any more.
+        var hasEnded = false
     }
 
     /// What happens, for one reader. When nobody reads, the oldest are dropped; see
@@ -104,6 +106,7 @@ public final class ChatClient: Service, Sendable {
         step { state, _ in state.leave() }
         let (line, waiters) = core.withLock { core in
             defer { core.waiters = [:] }
+            core.hasEnded = true
             return (core.line, core.waiters)
         }
         for waiter in waiters.values { waiter.resume(throwing: CancellationError()) }
@@ -179,6 +182,7 @@ public final class ChatClient: Service, Sendable {
             Date.ISO8601FormatStyle(includingFractionalSeconds: true))
         let entry = OutboxEntry(id: id, text: text, sentAt: sentAt)
         let refusal: SendError? = core.withLock { core in
+            guard !core.hasEnded else { return .ended }
             do throws(SendError) {
                 try core.state.room.check(text)
                 try keep(entry)

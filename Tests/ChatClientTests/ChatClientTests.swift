@@ -28,6 +28,21 @@ import Testing
         }
     }
 
+    @Test func `nobody waits for a message once the client has ended`() async throws {
+        try await withSilentServer(patience: .seconds(600)) { client, _ in
+            let running = Task { await client.run() }
+            let early = Task { try await client.deliver("early") }
+            while client.view().pending.isEmpty { await Task.yield() }
+            running.cancel()
+            await running.value
+
+            await #expect(throws: CancellationError.self) { try await early.value }
+            await #expect(throws: SendError.ended) { try await client.deliver("late") }
+            #expect(throws: SendError.ended) { try client.send("later") }
+            #expect(client.view().pending.map(\.text) == ["early"])
+        }
+    }
+
     // MARK: Support
 
     private func withSilentServer(
