@@ -51,9 +51,13 @@ public final class ChatClient: Service, Sendable {
         var state: ChatClientState
         /// The attempt whose connection counts; 0 when none does.
         var attempt = 0
+        /// Its connection, from before anything was said on it.
+        var line: (any Channel)?
         var socket: ChatSocket?
         var alarm: (time: Instant, task: Scheduled<Void>)?
         var waiters: [UUID: Waiter] = [:]
+        /// Whether ``run()`` has ended: nothing is sent any more.
+        var hasEnded = false
     }
 
     /// What happens, for one reader. When nobody reads, the oldest are dropped; see
@@ -100,15 +104,16 @@ public final class ChatClient: Service, Sendable {
         step { $0.connect(now: $1) }
         await cancelWhenGracefulShutdown { await self.answerTokenWishes() }
         step { state, _ in state.leave() }
-        let (socket, waiters) = core.withLock { core in
+        let (line, waiters) = core.withLock { core in
             defer { core.waiters = [:] }
-            return (core.socket, core.waiters)
+            core.hasEnded = true
+            return (core.line, core.waiters)
         }
         for waiter in waiters.values { waiter.resume(throwing: CancellationError()) }
         // Lasts as long as a goodbye may; its outcome does not matter any more.
         await withCheckedContinuation { continuation in
-            guard let socket else { return continuation.resume() }
-            socket.closeFuture.whenComplete { _ in continuation.resume() }
+            guard let line else { return continuation.resume() }
+            line.closeFuture.whenComplete { _ in continuation.resume() }
         }
         news.finish()
     }
@@ -177,6 +182,7 @@ public final class ChatClient: Service, Sendable {
             Date.ISO8601FormatStyle(includingFractionalSeconds: true))
         let entry = OutboxEntry(id: id, text: text, sentAt: sentAt)
         let refusal: SendError? = core.withLock { core in
+            guard !core.hasEnded else { return .ended }
             do throws(SendError) {
                 try core.state.room.check(text)
                 try keep(entry)
@@ -242,16 +248,24 @@ public final class ChatClient: Service, Sendable {
         switch action {
         case .open(let attempt, let server, let token): open(attempt, server, token)
         case .write(let text): core.withLock { $0.socket }?.send(text)
-        case .close(let code):
-            let socket = core.withLock { core in
-                core.attempt = 0
-                return core.socket
-            }
-            socket?.close(code: code, patience: configuration.limits.byePatience)
+        case .close(let code): close(code)
         case .abandon: preconditionFailure("the state abandons connections itself")
         case .fetchToken: tokenWish.yield()
         case .tell(let event): tell(event)
         case .forget(let id): forget(id)
+        }
+    }
+
+    /// Whatever comes of the attempt later is closed, too.
+    private func close(_ code: UInt16) {
+        let (line, socket) = core.withLock { core in
+            core.attempt = 0
+            return (core.line, core.socket)
+        }
+        if let socket {
+            socket.close(code: code, patience: configuration.limits.byePatience)
+        } else {
+            line?.close(promise: nil)
         }
     }
 
@@ -293,6 +307,7 @@ public final class ChatClient: Service, Sendable {
     private func open(_ attempt: Int, _ server: Int, _ token: ChatToken?) {
         core.withLock { core in
             core.attempt = attempt
+            core.line = nil
             core.socket = nil
         }
         let request = ChatSocket.Request(
@@ -301,6 +316,13 @@ public final class ChatClient: Service, Sendable {
                 room: configuration.room, user: token == nil ? configuration.user : nil),
             token: token)
         let listener = ChatSocket.Listener(
+            connected: { line in
+                self.core.withLock { core in
+                    guard core.attempt == attempt else { return false }
+                    core.line = line
+                    return true
+                }
+            },
             received: { text in
                 self.step { $0.received(text, attempt: attempt, now: $1) }
             },

@@ -4,7 +4,7 @@ public import FoundationEssentials
 public struct ChatMessage: Sendable, Equatable {
     /// What happened to a room, in its order, when it is not that somebody wrote.
     public struct Event: Sendable, Equatable {
-        /// `delete`, `mute`, `kick` …, or what later versions know.
+        /// `delete`, `mute`, `kick` …, or what later versions know; empty when it cannot be read.
         public var kind: String
         /// The message that it is about.
         public var id: UUID?
@@ -55,22 +55,43 @@ extension ChatMessage: Decodable {
         let fields = try decoder.container(keyedBy: Key.self)
         id = try fields.decode(UUID.self, forKey: .id)
         from = try fields.decodeIfPresent(String.self, forKey: .from) ?? ""
-        sentAt = try fields.decodeIfPresent(String.self, forKey: .sentAt) ?? ""
-        receivedAt = try fields.decodeIfPresent(String.self, forKey: .receivedAt)
+        sentAt = fields.readable(.sentAt) ?? ""
+        receivedAt = fields.readable(.receivedAt)
         text = try fields.decodeIfPresent(String.self, forKey: .text) ?? ""
         seq = try fields.decodeIfPresent(Int64.self, forKey: .seq)
-        receipt = try fields.decodeIfPresent(String.self, forKey: .receipt)
-        isSkewed = try fields.decodeIfPresent(Bool.self, forKey: .skewed) ?? false
-        isDeleted = try fields.decodeIfPresent(Bool.self, forKey: .deleted) ?? false
+        receipt = fields.readable(.receipt)
+        isSkewed = fields.readable(.skewed) ?? false
+        isDeleted = fields.readable(.deleted) ?? false
         event = try fields.decodeIfPresent(Event.self, forKey: .event)
         if isDeleted { delete() }
     }
 }
 
 extension ChatMessage.Event: Decodable {
-    private enum CodingKeys: String, CodingKey {
+    private enum Key: String, CodingKey {
         case kind, id, user, until
         case seconds = "for"
+    }
+
+    /// Later versions may mean something else by a field: one that cannot be read is not there.
+    public init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: Key.self)
+        kind = fields.readable(.kind) ?? ""
+        id = fields.readable(.id)
+        user = fields.readable(.user)
+        seconds = fields.readable(.seconds)
+        until = fields.readable(.until)
+    }
+}
+
+extension KeyedDecodingContainer {
+    /// What the field says; nil when it is not there, or is of another kind.
+    fileprivate func readable<Value: Decodable>(_ key: Key) -> Value? {
+        do {
+            return try decodeIfPresent(Value.self, forKey: key)
+        } catch {
+            return nil
+        }
     }
 }
 

@@ -15,6 +15,8 @@ struct ChatSocket: Sendable {
 
     /// What a connection reports.
     struct Listener: Sendable {
+        /// There is a line; nothing was said on it yet. False: it is not wanted any more.
+        var connected: @Sendable (any Channel) -> Bool
         var received: @Sendable (String) -> Void
         /// Once, after the connection was opened.
         var closed: @Sendable (ChatClientState.Ending) -> Void
@@ -45,11 +47,14 @@ struct ChatSocket: Sendable {
             .connect(host: request.address.host, port: request.address.port)
             .flatMap { channel in
                 let answer = loop.makeCompletedFuture {
-                    try prepare(channel, request.address, tls, head, limits, listener)
+                    guard listener.connected(channel) else { throw CancellationError() }
+                    return try prepare(channel, request.address, tls, head, limits, listener)
                 }
-                return answer.flatMap(\.self).flatMap { answer in
+                let socket = answer.flatMap(\.self).flatMap { answer in
                     settle(answer, ChatSocket(channel: channel), on: loop)
                 }
+                socket.whenFailure { _ in channel.close(promise: nil) }
+                return socket
             }
     }
 
@@ -69,8 +74,6 @@ struct ChatSocket: Sendable {
         }
         channel.closeFuture.whenComplete { _ in cut.cancel() }
     }
-
-    var closeFuture: EventLoopFuture<Void> { channel.closeFuture }
 
     private func write(_ opcode: WebSocketOpcode, _ data: ByteBuffer) {
         channel.write(
@@ -138,10 +141,7 @@ struct ChatSocket: Sendable {
         switch answer {
         case .open: loop.makeSucceededFuture(socket)
         case .refused(let head):
-            head.flatMapThrowing { head in
-                socket.channel.close(promise: nil)
-                throw Refusal(ending: ending(head))
-            }
+            head.flatMapThrowing { head in throw Refusal(ending: ending(head)) }
         }
     }
 

@@ -56,6 +56,7 @@ struct Outbox: Sendable {
     mutating func fail(_ id: UUID, _ fault: ChatFault) {
         guard let index = index(of: id) else { return }
         entries[index].state = .failed(fault)
+        entries[index].againAt = nil
     }
 
     mutating func queue(_ id: UUID, until againAt: Instant) {

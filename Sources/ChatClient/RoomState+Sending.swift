@@ -107,6 +107,8 @@ public enum SendError: Error, Equatable {
     case tooLong(bytes: Int)
     /// Too much waits for a server; see ``ClientLimits/outboxMessages``.
     case outboxFull
+    /// ``ChatClient/run()`` has ended, and with it all sending.
+    case ended
     /// The outbox's storage did not take it.
     case notKept(String)
 }

@@ -35,8 +35,30 @@ enum ServerFrame: Sendable {
     }
 
     struct Page: Decodable, Sendable {
+        private enum Key: String, CodingKey { case messages, complete }
+
+        /// A message, unless it cannot be read.
+        private struct Entry: Decodable {
+            var message: ChatMessage?
+
+            init(from decoder: any Decoder) {
+                do {
+                    message = try ChatMessage(from: decoder)
+                } catch {
+                    message = nil
+                }
+            }
+        }
+
         var messages: [ChatMessage]
         var complete: Bool
+
+        /// What cannot be read is passed over: without the rest it would be asked for for ever.
+        init(from decoder: any Decoder) throws {
+            let fields = try decoder.container(keyedBy: Key.self)
+            messages = try fields.decode([Entry].self, forKey: .messages).compactMap(\.message)
+            complete = try fields.decode(Bool.self, forKey: .complete)
+        }
     }
 
     struct Want: Decodable, Sendable {

@@ -15,7 +15,8 @@ struct Timeline: Sendable {
     private(set) var isWhole = false
     private var seqs: [UUID: Int64] = [:]
     private var early: [Int64: ChatMessage] = [:]
-    /// With the `seq` that they had, if they had one.
+    /// With the `seq` that they had, if they had one. None is deleted: without its text and its
+    /// receipt nobody can give it back.
     private var lost: [UUID: ChatMessage] = [:]
     private var deleted: [UUID] = []
     private let limits: ClientLimits
@@ -70,8 +71,8 @@ struct Timeline: Sendable {
     /// - Returns: what became showable in order, oldest first.
     mutating func add(_ message: ChatMessage) -> [ChatMessage] {
         guard let seq = message.seq else {
-            guard seqs[message.id] == nil, lost.count < limits.unsequenced else { return [] }
-            lost[message.id] = lost[message.id] ?? message
+            guard seqs[message.id] == nil, lost[message.id] == nil else { return [] }
+            withdraw(asKnown(message))
             return []
         }
         lost[message.id] = nil
@@ -91,13 +92,11 @@ struct Timeline: Sendable {
     }
 
     /// The server has lost the message at `first` and all above, for it gives the number to another.
-    /// They stay, without a `seq`, until the server has them again.
+    /// They stay, without a `seq`, until the server has them again; deleted ones are forgotten.
     mutating func lose(from first: Int64) {
         let start = firstIndex { $0 >= first }
         let above = early.values.filter { ($0.seq ?? 0) >= first }
-        for message in Array(messages[start...]) + above where lost.count < limits.unsequenced {
-            lost[message.id] = message
-        }
+        for message in Array(messages[start...]) + above { withdraw(message) }
         for message in messages[start...] { seqs[message.id] = nil }
         messages.removeSubrange(start...)
         early = early.filter { $0.key < first }
@@ -125,10 +124,9 @@ struct Timeline: Sendable {
         var added: [ChatMessage] = []
         for message in page { added += push(message) }
         for seq in early.keys where seq <= settled {
-            guard let message = early.removeValue(forKey: seq), seqs[message.id] == nil,
-                lost.count < limits.unsequenced
+            guard let message = early.removeValue(forKey: seq), seqs[message.id] == nil
             else { continue }
-            lost[message.id] = message
+            withdraw(message)
         }
         return added + drain()
     }
@@ -176,10 +174,16 @@ struct Timeline: Sendable {
         return added
     }
 
+    /// The message has no `seq`, any more or yet.
+    private mutating func withdraw(_ message: ChatMessage) {
+        guard !message.isDeleted, lost.count < limits.unsequenced else { return }
+        lost[message.id] = message
+    }
+
     private mutating func delete(_ id: UUID) {
         if let seq = seqs[id], let index = index(of: seq) { messages[index].delete() }
         if let seq = early.first(where: { $0.value.id == id })?.key { early[seq]?.delete() }
-        lost[id]?.delete()
+        lost[id] = nil
         if deleted.count == limits.deletedIDs { deleted.removeFirst() }
         deleted.append(id)
     }

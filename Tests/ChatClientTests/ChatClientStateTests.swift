@@ -121,6 +121,19 @@ import Testing
         #expect(waited <= .seconds(45))
     }
 
+    @Test func `a queued message that is refused is not due any more`() {
+        var stage = Stage()
+        stage.join()
+        stage.send(1)
+        let id = UUID.numbered(1).uuidString
+        stage.receive("{\"type\":\"ack\",\"id\":\"\(id)\",\"level\":\"queued\"}")
+        stage.receive("{\"type\":\"error\",\"id\":\"\(id)\",\"code\":\"badMessage\"}")
+        let turns = (0..<30).map { _ in stage.turn() }
+
+        #expect(turns.allSatisfy { $0 > .zero }, "\(turns)")
+        #expect(stage.state.room.outbox.queuedAgainAt == nil)
+    }
+
     @Test func `silence after a message costs the connection`() {
         var stage = Stage()
         stage.join()

@@ -79,6 +79,30 @@ import Testing
         #expect(older.first?.isDeleted == true)
     }
 
+    @Test func `a deleted message that has no number is forgotten`() {
+        var timeline = Timeline(limits: ClientLimits())
+        timeline.reset((1...4).map { .numbered($0) }, isWhole: true)
+        var known = ChatMessage.numbered(7)
+        known.delete()
+
+        _ = timeline.add(.deletion(5, of: .numbered(3)))
+        _ = timeline.add(known)
+        timeline.lose(from: 3)
+        let afterLoss = timeline.unsequenced.map(\.id)
+        _ = timeline.add(.deletion(8, of: .numbered(4), seq: 3))
+        let afterDeletion = timeline.unsequenced.map(\.id)
+        var late = ChatMessage.numbered(4)
+        late.seq = nil
+        _ = timeline.add(late)
+        _ = timeline.add(known)
+        _ = timeline.append([], settled: 7)
+
+        #expect(afterLoss == [.numbered(4), .numbered(5)])
+        #expect(afterDeletion == [.numbered(5)])
+        #expect(timeline.unsequenced.map(\.id) == [.numbered(5)])
+        #expect(!timeline.hasGap)
+    }
+
     @Test func `only the newest messages are kept, and all that a heartbeat needs`() {
         var limits = ClientLimits()
         limits.messages = 8
@@ -125,8 +149,8 @@ extension ChatMessage {
             seq: seq ?? Int64(number), receipt: "receipt \(number)")
     }
 
-    static func deletion(_ number: Int, of id: UUID) -> ChatMessage {
-        var message = numbered(number)
+    static func deletion(_ number: Int, of id: UUID, seq: Int64? = nil) -> ChatMessage {
+        var message = numbered(number, seq: seq)
         message.text = ""
         message.event = Event(kind: "delete", id: id)
         return message

@@ -39,7 +39,8 @@ globalThis.drive = (command) => {
   return { ok: true };
 };
 function view() {
-  const messages = client.timeline.messages.filter(({ event }) => !event).concat(client.timeline.unsequenced);
+  const { messages: placed, unsequenced } = client.timeline;
+  const messages = placed.concat(unsequenced).filter(({ event }) => !event);
   list.replaceChildren(...messages.map((message) => new Bubble(message, false).node));
   const shown = [...list.querySelectorAll(".text")].map((node) => node.textContent);
   const foreign = list.querySelectorAll("img, script, b, [onerror], [href^='javascript']").length;

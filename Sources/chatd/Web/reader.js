@@ -97,10 +97,11 @@ export class Reader {
    *
    * @returns whether it was about a page, or may have been.
    */
-  refused({ retryAfter }) {
+  refused({ retryAfter, temporary }) {
     if (!this.#request) return false;
     clearTimeout(this.#requestTimer);
-    this.#wishes.add(this.#request.kind);
+    // The same question would get the same answer for ever.
+    if (temporary !== false) this.#wishes.add(this.#request.kind);
     this.#suspect = Math.min(this.#suspect, this.#request.suspect ?? Infinity);
     this.#request = null;
     this.#retryTimer = setTimeout(() => {
