@@ -140,7 +140,12 @@ let package = Package(
             name: "ConformanceDriver", dependencies: ["ChatClient"],
             path: "Tests/ConformanceDriver", swiftSettings: strict),
         .testTarget(
-            name: "ChatClientTests", dependencies: ["ChatClient", "TestKit"],
+            name: "ChatClientTests",
+            dependencies: [
+                "ChatClient", "TestKit",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "PostgresTests", dependencies: ["Postgres", "TestKit"], swiftSettings: strict),

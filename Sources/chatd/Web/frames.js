@@ -9,7 +9,7 @@ const maybe = (value, isRight) => value === undefined || value === null || isRig
 const isBounds = (value) => isObject(value) && isCount(value.min) && isCount(value.max);
 const isMessage = ({ id, from, text, seq, event }) => isText(id) && isText(from)
   && maybe(text, isText) && maybe(seq, isCount) && maybe(event, isObject);
-const isPage = ({ messages }) => isList(messages, (one) => isObject(one) && isMessage(one));
+const isPage = ({ messages }) => isList(messages, isObject);
 
 /** By type, whether the fields that are used are what they should be. */
 const SHAPES = {
@@ -42,5 +42,8 @@ export function readFrame(data) {
     return null;
   }
   if (!isObject(frame) || !isText(frame.type)) return null;
-  return !Object.hasOwn(SHAPES, frame.type) || SHAPES[frame.type](frame) ? frame : null;
+  if (Object.hasOwn(SHAPES, frame.type) && !SHAPES[frame.type](frame)) return null;
+  // One message that cannot be read must not hide those beside it.
+  if (SHAPES[frame.type] === isPage) frame.messages = frame.messages.filter(isMessage);
+  return frame;
 }
