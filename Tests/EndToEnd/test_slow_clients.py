@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from chat_client import message
+from cluster import free_ports
 from raw_socket import CLOSE, PING, PONG, TEXT, RawSocket, closing, frame, head, request
 
 #: Seconds that a loaded machine may take on top of a bound.
@@ -45,6 +46,8 @@ async def seconds_until_end(socket, data=b"", first=b"", pause=0.2):
     return time.monotonic() - start
 
 
+#: The metric of heartbeats that a server has looked into.
+BEATS = "chatd_frames_received_total{type=\"heartbeat\"}"
 ENDLESS = b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: " + b"x" * 100_000
 POST = b"POST /v1/rooms/a/messages?user=a HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n"
 GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -331,3 +334,30 @@ async def test_a_flood_of_control_frames_costs_the_connection_and_nobody_else(cl
     assert closed_as(own_server, 4429) == len(floods)
     for one in [*floods, ada]:
         one.writer.transport.abort()
+
+
+async def test_answers_to_many_frames_at_once_are_bounded_before_they_are_written(
+    start, cluster, http
+):
+    port = free_ports(1)
+    server = start("chatd-burst", CHATD_ADMIN_BIND=f"127.0.0.1:{port}", CHATD_DRAIN_TIME="0")
+    room = cluster.new_room()
+    for _ in range(2):
+        await fill(server.url, room, 18)
+    lazy = await stalled_connection(server.url)
+    lazy.write(request(server.url, room, "lazy"))
+    assert (await lazy.answer())[0] == 101
+
+    # The server reads larger pieces from whoever sends large ones.
+    for _ in range(8):
+        lazy.write(frame(TEXT, json.dumps({"amhere": True, "padding": "x" * 60_000})))
+    await wait_for(lambda: metric(server, BEATS) >= 8, 20)
+    # Each would be answered with half a MiB.
+    count = 40
+    lazy.write(frame(TEXT, json.dumps({"amhere": True, "msgSeen": []})) * count)
+    await wait_for(lambda: metric(server, BEATS) >= 8 + count, 20)
+    async with http.get(f"http://127.0.0.1:{port}/sockets?user=lazy") as answer:
+        waiting = [one["waitingBytes"] for one in (await answer.json())["sockets"]]
+
+    assert all(bytes <= 4 * 1024 * 1024 for bytes in waiting), waiting
+    await lazy.close()
