@@ -107,3 +107,11 @@ extension Duration {
         return sumOverflow ? .max : sum
     }
 }
+
+extension Timestamp {
+    /// Since 1970; finer parts are cut, as in ``rfc3339``.
+    var wholeMilliseconds: Int64 {
+        let (quotient, rest) = microsecondsSince1970.quotientAndRemainder(dividingBy: 1_000)
+        return rest < 0 ? quotient - 1 : quotient
+    }
+}

@@ -67,14 +67,6 @@ extension ReceiptKey: Equatable {
     }
 }
 
-extension Timestamp {
-    /// Since 1970; finer parts are cut, as in ``rfc3339``.
-    var wholeMilliseconds: Int64 {
-        let (quotient, rest) = microsecondsSince1970.quotientAndRemainder(dividingBy: 1_000)
-        return rest < 0 ? quotient - 1 : quotient
-    }
-}
-
 extension [UInt8] {
     fileprivate mutating func append(text: String) {
         append(number: UInt32(clamping: text.utf8.count))
