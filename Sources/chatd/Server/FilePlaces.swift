@@ -21,5 +21,9 @@ enum FilePlaces {
         path(URL(filePath: file).deletingLastPathComponent())
     }
 
-    private static func path(_ url: URL) -> String { url.path(percentEncoded: false) }
+    /// Without a slash at its end, which would ask for a folder.
+    private static func path(_ url: URL) -> String {
+        let path = url.path(percentEncoded: false)
+        return path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
+    }
 }
