@@ -349,6 +349,28 @@ async def test_who_is_muted_is_refused_by_every_server_until_the_end(
     assert (await bo.say("text 6"))["seq"] == 6
 
 
+async def test_who_was_muted_meanwhile_gets_the_ack_of_what_he_repeats_from_every_server(
+    servers, room, join, http
+):
+    mod, bo = await join("mod", 0), await join("bo", 1)
+    stored = message("text")
+    await bo.send(stored)
+    ack = await bo.expect("ack", id=stored["id"])
+    await mod.moderate(mute="bo")
+    await bo.expect("message", seq=2)
+
+    for socket in (bo, await join("bo", 0)):
+        await socket.send(stored)
+        assert await socket.expect("ack", id=stored["id"]) == ack
+        await socket.send({**stored, "text": "another text"})
+        assert (await socket.expect("error", id=stored["id"]))["code"] == "idConflict"
+    for one in servers:
+        status, answer, _ = await post(one, room, http, stored, "bo", "messages")
+        assert (status, answer) == (200, ack)
+        status, error, _ = await post(one, room, http, message("new"), "bo", "messages")
+        assert (status, error["code"]) == (403, "forbidden")
+
+
 async def test_a_server_that_opens_the_room_later_knows_who_is_muted(
     servers, room, join, http
 ):

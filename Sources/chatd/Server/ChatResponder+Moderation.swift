@@ -34,14 +34,22 @@ extension ChatResponder {
         }
     }
 
-    /// - Throws: when the user is muted in the room, or may not be there.
+    /// - Throws: when the user may not be in the room, or is muted there and does not repeat what he
+    ///   wrote before.
     func checkSanctions(
         of user: String, in room: RoomID, id: UUID
     ) async throws(HTTPRefusal) {
         let sanctions = await chat.sanctions(of: room)
         let time = chat.environment.clock.time()
         if let bar = sanctions.bar(of: user, at: time) { throw refusal("barred", bar, id) }
-        if let mute = sanctions.mute(of: user, at: time) { throw refusal("muted", mute, id) }
+        guard let mute = sanctions.mute(of: user, at: time) else { return }
+        let isRepeated: Bool
+        do throws(WriteError) {
+            isRepeated = try await chat.isStored(id, in: room)
+        } catch {
+            throw HTTPRefusal(error, id: id)
+        }
+        if !isRepeated { throw refusal("muted", mute, id) }
     }
 
     /// - Throws: when the user may not be in the room.

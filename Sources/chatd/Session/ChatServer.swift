@@ -145,6 +145,11 @@ final class ChatServer: Service {
             message, to: room, from: user, author: nil, environment.arrived(in: room))
     }
 
+    /// Whether `room` has a message called `id`.
+    func isStored(_ id: UUID, in room: RoomID) async throws(WriteError) -> Bool {
+        try await writer.isStored(id, in: room)
+    }
+
     /// What a reader needs to give a stored message back one day; nil without a key.
     func proof(
         of message: ClientMessage, in room: RoomID, from user: String, _ receipt: Receipt

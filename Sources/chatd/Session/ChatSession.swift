@@ -20,14 +20,14 @@ final class ChatSession: SocketSession, MemberOwner {
         var held: [ByteBuffer] = []
     }
 
-    private let roomID: RoomID
-    private let user: String
+    let roomID: RoomID
+    let user: String
     private let authenticator: any Authenticator
-    private let environment: RoomEnvironment
-    private let directory: RoomDirectory
+    let environment: RoomEnvironment
+    let directory: RoomDirectory
     private let farewell: @Sendable () -> SessionStateMachine.Ending?
     /// What all rooms of one socket share; nil when this is its only room.
-    private let bounds: SharedBounds?
+    let bounds: SharedBounds?
     private let state: Mutex<State>
 
     /// - Parameters:
@@ -147,7 +147,10 @@ final class ChatSession: SocketSession, MemberOwner {
             environment.metrics.received(FrameLabel(frame))
             switch frame {
             case .message(let message):
-                if isAllowed(.write, id: message.id, member), mayWrite(message.id, member, room) {
+                guard isAllowed(.write, id: message.id, member) else { break }
+                if let mute = room.mute(of: user) {
+                    storeAgain(message, member, mute: mute)
+                } else {
                     store(message, member)
                 }
             case .moderate(let order):
@@ -216,66 +219,8 @@ final class ChatSession: SocketSession, MemberOwner {
         return rights.contains(.read)
     }
 
-    /// Whether something may be written now; ``SessionStateMachine/writeEnded()`` must follow.
-    private func isWithinRates(_ id: UUID, _ member: Member) -> Bool {
-        guard isHandled({ $0.message(at: $1) }, id: id, member) else { return false }
-        let now = environment.clock.now()
-        let wait =
-            bounds?.message(at: now)
-            ?? environment.allowances.message(of: user, in: roomID, at: now)
-        guard let wait else { return true }
-        _ = isHandled({ $0.messageRefused(for: wait, at: $1) }, id: id, member)
-        return false
-    }
-
-    private func store(_ message: ClientMessage, _ member: Member) {
-        guard isWithinRates(message.id, member) else { return }
-        let arrival = environment.arrived(in: roomID)
-        let writer = MessageWriter(environment: environment, directory: directory)
-        let isStarted = environment.lanes.start(key: roomID) { [self] in
-            do throws(WriteError) {
-                _ = try await writer.write(
-                    message, to: roomID, from: user, author: member, arrival)
-            } catch {
-                logFailure(of: "storing a message", "\(error)")
-                member.enqueue(ServerFrame.error(error, id: message.id))
-            }
-            state.withLock { $0.machine.writeEnded() }
-        }
-        if !isStarted {
-            environment.ended(arrival, .stopped)
-            member.enqueue(ServerFrame.error(WriteError.stopped, id: message.id))
-            state.withLock { $0.machine.writeEnded() }
-        }
-    }
-
-    /// Whether the user is not muted; else he is told until when he is.
-    private func mayWrite(_ id: UUID, _ member: Member, _ room: Room) -> Bool {
-        guard let mute = room.mute(of: user) else { return true }
-        if isHandled({ $0.other(at: $1) }, id: id, member) {
-            member.enqueue(
-                ServerFrame.error(
-                    "muted", mute, id: id, retryAfter: environment.wait(for: mute)))
-        }
-        return false
-    }
-
-    private func moderate(_ order: ModerationOrder, _ member: Member) {
-        guard isWithinRates(order.id, member) else { return }
-        let moderator = Moderator(environment: environment, directory: directory)
-        let isStarted = environment.lanes.start(key: roomID) { [self] in
-            do throws(ModerationError) {
-                _ = try await moderator.carryOut(order, in: roomID, by: user, author: member)
-            } catch {
-                logFailure(of: "moderating", "\(error)")
-                member.enqueue(ServerFrame.error(error, id: order.id))
-            }
-            state.withLock { $0.machine.writeEnded() }
-        }
-        if !isStarted {
-            member.enqueue(ServerFrame.error(WriteError.stopped, id: order.id))
-            state.withLock { $0.machine.writeEnded() }
-        }
+    func writeEnded() {
+        state.withLock { $0.machine.writeEnded() }
     }
 
     private func restore(_ answer: WantedMessage, _ member: Member, _ room: Room) {
@@ -339,7 +284,7 @@ final class ChatSession: SocketSession, MemberOwner {
 
     /// Asks the machine what to do with a frame; when it is not to be handled, does what is to be
     /// done instead.
-    private func isHandled(
+    func isHandled(
         _ ask: (inout SessionStateMachine, SessionStateMachine.Instant) ->
             SessionStateMachine.Intake,
         id: UUID? = nil, _ member: Member
@@ -378,7 +323,7 @@ final class ChatSession: SocketSession, MemberOwner {
         socket.end(environment.farewell(ending))
     }
 
-    private func logFailure(of what: StaticString, _ error: String) {
+    func logFailure(of what: StaticString, _ error: String) {
         environment.logger.debug(
             "A request of a socket failed.",
             metadata: ["room.id": "\(roomID)", "action": "\(what)", "error": "\(error)"])

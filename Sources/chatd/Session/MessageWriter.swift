@@ -41,6 +41,17 @@ struct MessageWriter: Sendable {
         }
     }
 
+    /// Whether the room's shard has a message, or an event, called `id`.
+    func isStored(_ id: UUID, in room: RoomID) async throws(WriteError) -> Bool {
+        do throws(ReadError) {
+            let known = try await environment.store.known(
+                [id], in: room, patience: environment.limits.session.storePatience)
+            return known.contains(id)
+        } catch {
+            throw .notLooked(error)
+        }
+    }
+
     private func store(
         _ message: Message, _ arrival: MessageArrival
     ) async -> Result<WriteOutcome, WriteError> {
@@ -91,6 +102,18 @@ extension Message {
         message.sentAt = receipt.sentAt
         message.receivedAt = receipt.receivedAt
         return message
+    }
+}
+
+extension WriteError {
+    /// Nothing was written, for it could not be seen whether it was before.
+    fileprivate static func notLooked(_ error: ReadError) -> WriteError {
+        switch error {
+        case .unavailable(let shard, let reason):
+            .unavailable(shard: shard, reason: reason, retryAfter: .seconds(1))
+        case .refused(let reason, sqlState: _): .unknownOutcome(shard: ShardID(0), reason: reason)
+        case .stopped: .stopped
+        }
     }
 }
 

@@ -123,6 +123,31 @@ import Testing
         }
     }
 
+    @Test func `who is muted gets the ack of what was stored before, and no other`()
+        async throws
+    {
+        try await TestChat.run { chat in
+            let (mod, bo) = (chat.client("mod"), chat.client("bo"))
+            try await mod.join()
+            try await bo.join()
+            bo.send(Sent.message(1))
+            #expect(try await bo.next("ack").number("seq") == 1)
+            mod.send(act(2, #""mute":"bo""#))
+            _ = try await bo.next("message")
+            _ = try await bo.next("message")
+
+            bo.send(Sent.message(1))
+            #expect(try await bo.next("ack").number("seq") == 1)
+            bo.send(Sent.message(1, text: "another"))
+            #expect(try await bo.next("error").string("code") == "idConflict")
+            bo.send(Sent.message(3))
+            #expect(try await bo.next("error").string("code") == "forbidden")
+            chat.store.fail(reads: .unavailable(shard: ShardID(1), reason: "away"))
+            bo.send(Sent.message(1))
+            #expect(try await bo.next("error").string("code") == "unavailable")
+        }
+    }
+
     @Test func `a server without the room asks the shard who is muted, now and then`()
         async throws
     {
