@@ -167,6 +167,8 @@ struct RoomLimits: Sendable {
     var idleRooms = 1_000
     /// How often rooms look at the clock.
     var tick: Duration = .milliseconds(250)
+    /// How often rooms look at it where nothing waits for a moment to come, in ticks.
+    var calmTicks = 4
     /// How often sockets are looked after, in ticks.
     var memberTicks = 8
     /// How often rooms that nobody needs are looked for, in ticks.

@@ -45,6 +45,12 @@ struct ReadPlan: Sendable {
     /// Whether the last read failed.
     var isFailing: Bool { failures > 0 }
 
+    /// Whether no read is wanted, but for the one that a quiet room makes now and then.
+    var isCalm: Bool {
+        guard case .nothing = wish else { return false }
+        return !isFailing && gapSince == nil
+    }
+
     /// Somebody knows of a message with `seq`.
     ///
     /// - Parameter isUrgent: whether to read at once. Another server's word may have overtaken the

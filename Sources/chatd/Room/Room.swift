@@ -34,6 +34,8 @@ final class Room: Sendable {
 
     let id: RoomID
     let environment: RoomEnvironment
+    /// Ticks by which the room's turns are off, so that not all rooms have theirs together.
+    let phase: Int
     private let contents: Mutex<Contents>
     /// What clients have given back and is not stored yet.
     let answers = Mutex(Answers())
@@ -41,6 +43,7 @@ final class Room: Sendable {
     init(id: RoomID, environment: RoomEnvironment) {
         self.id = id
         self.environment = environment
+        phase = Int(environment.draw(0...Int64(environment.limits.room.memberTicks - 1)))
         var limits = environment.limits
         // Rooms that were filled together, as after a restart, are not compared together.
         limits.room.quietReadInterval =
@@ -124,6 +127,9 @@ final class Room: Sendable {
     }
 
     // MARK: Time
+
+    /// Whether nothing waits for a moment that is nearer than a beat.
+    var isCalm: Bool { contents.withLock { $0.state.isCalm } }
 
     func tick(isDeaf: Bool) {
         perform { contents, now in contents.state.tick(now: now, isDeaf: isDeaf) }

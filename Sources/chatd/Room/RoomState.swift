@@ -65,6 +65,12 @@ struct RoomState: Sendable {
         idleSince.map { now - $0 }
     }
 
+    /// Whether nothing waits here for a moment that is nearer than a beat.
+    var isCalm: Bool {
+        joiners.isEmpty && arrivals.newest == nil && !window.hasGap && presence.changes.isEmpty
+            && !isDeaf && reads.isCalm && wants.isCalm
+    }
+
     /// The frame with everybody who is here.
     func wholePresence() -> PresenceNews.Frame {
         news.whole(of: presence)

@@ -79,6 +79,9 @@ struct WantPlan: Sendable {
         self.limits = limits
     }
 
+    /// Whether nothing is missing, as far as is known.
+    var isCalm: Bool { candidates.isEmpty && doubts.isEmpty && question == nil }
+
     /// Ids that are looked into now.
     var candidateCount: Int { candidates.count }
 

@@ -206,16 +206,21 @@ final class ChatServer: Service {
         for session in roomsSessions.all { session.stop() }
     }
 
-    /// Looks at the clock for all rooms; every few times for all sockets, too.
+    /// Looks at the clock for the rooms whose turn it is; every few times for all sockets, too.
     func tick() {
         let count = ticks.add(1, ordering: .relaxed).newValue
-        let looksAfterMembers = count.isMultiple(of: environment.limits.room.memberTicks)
+        let limits = environment.limits.room
         for room in directory.all {
-            room.tick(isDeaf: !environment.pubSub.hears(room.id))
-            if looksAfterMembers { room.tickMembers() }
+            let turn = count + room.phase
+            if turn.isMultiple(of: limits.calmTicks) || !room.isCalm {
+                room.tick(isDeaf: !environment.pubSub.hears(room.id))
+            }
+            if turn.isMultiple(of: limits.memberTicks) { room.tickMembers() }
         }
-        if looksAfterMembers { for session in roomsSessions.all { session.ticked() } }
-        if count.isMultiple(of: environment.limits.room.sweepTicks) { directory.sweep() }
+        if count.isMultiple(of: limits.memberTicks) {
+            for session in roomsSessions.all { session.ticked() }
+        }
+        if count.isMultiple(of: limits.sweepTicks) { directory.sweep() }
     }
 
     private func keepTime() async -> Part {

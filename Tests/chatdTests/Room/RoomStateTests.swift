@@ -223,6 +223,36 @@ import Testing
 
     // MARK: Helpers
 
+    @Test mutating func `a room is calm unless something waits for a moment to come`() {
+        _ = room.join(ada, user: "ada", now: start)
+        #expect(!room.isCalm, "somebody waits to be welcomed")
+        _ = room.filled([], head: 0, isWhole: true, now: start)
+        #expect(room.isCalm)
+
+        _ = room.join(bo, user: "bo", now: start)
+        #expect(room.isCalm)
+        _ = room.join(MemberID(number: 3), user: "cy", now: start)
+        #expect(!room.isCalm, "a newcomer is told when the beat is over")
+        let later = start + .seconds(4)
+        _ = room.tick(now: later, isDeaf: false)
+        #expect(room.isCalm)
+
+        _ = room.heard(
+            .message(seq: 2, id: .numbered(2), author: "bo", frame: frame), now: later)
+        #expect(!room.isCalm, "a message waits for the one before it")
+        let last = later + .milliseconds(100)
+        _ = room.tick(now: last, isDeaf: false)
+        _ = room.caughtUp(
+            [message(1), message(2)], target: 2, head: 2, isComplete: true, now: last)
+        #expect(room.isCalm)
+
+        _ = room.lostTrack(now: last)
+        #expect(!room.isCalm, "a read is due when the time between reads is over")
+        _ = room.tick(now: last + .seconds(1), isDeaf: true)
+        _ = room.caughtUp([], after: 2, target: 2, head: 2, isComplete: true, now: last)
+        #expect(!room.isCalm, "the shard is read again and again while others cannot be heard")
+    }
+
     private mutating func warm() {
         _ = room.join(MemberID(number: 0), user: "nobody", now: start)
         _ = room.filled([], head: 0, isWhole: true, now: start)
