@@ -6,6 +6,7 @@ struct Audience {
     /// The members of one loop. Adding and removing cost the same at any size.
     private struct Group {
         let outlet: LoopOutlet
+        private let part = LoopOutlet.Part()
         private(set) var members: [Member] = []
         private(set) var positions: [MemberID: Int] = [:]
         /// The members as they were at the last delivery; nil when that was others.
@@ -17,7 +18,7 @@ struct Audience {
 
         mutating func readers() -> LoopOutlet.Readers {
             if let known { return known }
-            let readers = LoopOutlet.Readers(members)
+            let readers = LoopOutlet.Readers(members, of: part)
             known = readers
             return readers
         }

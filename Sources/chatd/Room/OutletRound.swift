@@ -22,26 +22,45 @@ struct OutletRound {
         var isGreeting: Bool
     }
 
-    /// Bytes in one shared buffer, so that a socket that is too slow notices before much more waits
-    /// in it than is allowed.
-    private static let sharedBytes = 64 * 1024
-
     private var runs: [Run] = []
     private var letters: [ObjectIdentifier: [Letter]] = [:]
     private var addressees: [Member] = []
 
-    init(_ items: [LoopOutlet.Item]) {
-        var latest: [ObjectIdentifier: Int] = [:]
-        for (place, item) in items.enumerated() {
-            switch item {
-            case .frame(let frame, let member):
-                add(Letter(place: place, frames: [frame], isGreeting: false), for: member)
-            case .greeting(let frames, let member):
-                add(Letter(place: place, frames: frames, isGreeting: true), for: member)
-            case .delivery(let delivery):
-                add(delivery, place, &latest)
-            }
+    private var latest: [ObjectIdentifier: Int] = [:]
+    private var lastPlace = 0
+
+    /// What all of a room are sent, after everything that was added before.
+    mutating func add(_ delivery: LoopOutlet.Delivery) {
+        lastPlace += 1
+        let key = ObjectIdentifier(delivery.readers)
+        let index: Int
+        if let known = latest[key], runs[known].bytes < SharedFrames.bytesAtMost {
+            index = known
+        } else {
+            index = runs.count
+            runs.append(Run(readers: delivery.readers))
+            latest[key] = index
         }
+        runs[index].frames.append((lastPlace, delivery))
+        runs[index].bytes += delivery.frame.readableBytes
+        if delivery.except != nil { runs[index].hasExceptions = true }
+    }
+
+    /// What `member` alone is sent, after everything that was added before.
+    mutating func add(_ frames: [ByteBuffer], for member: Member, isGreeting: Bool = false) {
+        lastPlace += 1
+        let key = ObjectIdentifier(member)
+        if letters[key] == nil { addressees.append(member) }
+        letters[key, default: []].append(
+            Letter(place: lastPlace, frames: frames, isGreeting: isGreeting))
+    }
+
+    /// Writes at once what was added for `member` alone; it is flushed with the rest.
+    mutating func post(to member: Member) {
+        let key = ObjectIdentifier(member)
+        guard let own = letters[key] else { return }
+        letters[key] = []
+        for letter in own { post(letter, to: member) }
     }
 
     /// Writes everything to the sockets, and flushes each of them once. On their event loop.
@@ -56,31 +75,6 @@ struct OutletRound {
             }
         }
         for member in addressees { member.socket.flush() }
-    }
-
-    // MARK: Sorting
-
-    private mutating func add(_ letter: Letter, for member: Member) {
-        let key = ObjectIdentifier(member)
-        if letters[key] == nil { addressees.append(member) }
-        letters[key, default: []].append(letter)
-    }
-
-    private mutating func add(
-        _ delivery: LoopOutlet.Delivery, _ place: Int, _ latest: inout [ObjectIdentifier: Int]
-    ) {
-        let key = ObjectIdentifier(delivery.readers)
-        let index: Int
-        if let known = latest[key], runs[known].bytes < Self.sharedBytes {
-            index = known
-        } else {
-            index = runs.count
-            runs.append(Run(readers: delivery.readers))
-            latest[key] = index
-        }
-        runs[index].frames.append((place, delivery))
-        runs[index].bytes += delivery.frame.readableBytes
-        if delivery.except != nil { runs[index].hasExceptions = true }
     }
 
     // MARK: Writing
@@ -104,7 +98,7 @@ struct OutletRound {
     ) {
         guard !run.hasExceptions || !run.frames.contains(where: { $0.delivery.except == member.id })
         else {
-            for (_, delivery) in run.frames { deliver(delivery, to: member) }
+            for (_, delivery) in run.frames { delivery.write(to: member) }
             if flushing { member.socket.flush() }
             return
         }
@@ -127,20 +121,11 @@ struct OutletRound {
                 post(letter, to: member)
                 letters.removeFirst()
             }
-            deliver(delivery, to: member)
+            delivery.write(to: member)
         }
         // Whoever reads is not taken for slow because of what a long round holds for him.
-        if run.bytes >= Self.sharedBytes { member.socket.flush() }
+        if run.bytes >= SharedFrames.bytesAtMost { member.socket.flush() }
         return Array(letters)
-    }
-
-    private func deliver(_ delivery: LoopOutlet.Delivery, to member: Member) {
-        guard delivery.except != member.id else { return }
-        if member.canTake(within: delivery.pendingBytes) {
-            member.socket.write(delivery.frame)
-        } else {
-            member.skipped(delivery.kind)
-        }
     }
 
     private func post(_ letter: Letter, to member: Member) {

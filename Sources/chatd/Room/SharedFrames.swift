@@ -4,6 +4,10 @@ import NIOWebSocket
 /// Frames that many sockets are sent one after the other: put into the form of the wire once, in
 /// one buffer that all of them share. Used on one event loop.
 final class SharedFrames {
+    /// Bytes in one shared buffer, so that a socket that is too slow notices before much more waits
+    /// in it than is allowed. One more frame may follow.
+    static let bytesAtMost = 64 * 1024
+
     /// Each of them complete JSON.
     let texts: [ByteBuffer]
     private var encoded: ByteBuffer?

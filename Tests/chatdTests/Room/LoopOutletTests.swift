@@ -135,16 +135,90 @@ import Testing
         #expect(ada.member.skippedOrdinal == 999)
     }
 
-    @Test(arguments: 0..<50 as Range<UInt64>)
-    func `whatever happens, each member is sent everything in its order`(seed: UInt64) {
+    @Test func `a frame that comes while a large room is written to goes to the rest at once`() {
+        let room = Scene(loop, slice: 1)
+        let members = (0..<4).map { room.join("\($0)") }
+        loop.run()
+        let before = members.map(\.writes.count)
+        func new(_ index: Int) -> [[String]] { Array(members[index].writes[before[index]...]) }
+
+        room.deliver("1")
+        loop.run()
+        #expect((0..<4).map(new) == [[["1"]], [], [], []])
+        nextSlice()
+        room.deliver("2")
+        loop.run()
+        nextSlice()
+        nextSlice()
+
+        #expect((0..<4).map(new) == [[["1"]], [["1"]], [["1", "2"]], [["1", "2"]]])
+        nextSlice()
+        nextSlice()
+        nextSlice()
+        #expect(
+            (0..<4).map(new) == [[["1"], ["2"]], [["1"], ["2"]], [["1", "2"]], [["1", "2"]]])
+    }
+
+    @Test func `an ack brings forward what it follows, and nothing is sent twice`() {
+        let room = Scene(loop, slice: 1)
+        let members = (0..<3).map { room.join("\($0)") }
+        loop.run()
+
+        room.deliver("1")
+        room.deliver("2")
+        loop.run()
+        members[2].member.enqueue(ByteBuffer(string: "ack"))
+        room.deliver("3")
+        loop.run()
+        #expect(members[1].texts.last == "welcomed")
+        #expect(members[2].texts.suffix(3) == ["1", "2", "ack"])
+
+        settle()
+        #expect(members[0].texts.suffix(3) == ["1", "2", "3"])
+        #expect(members[1].texts.suffix(3) == ["1", "2", "3"])
+        #expect(members[2].texts.suffix(4) == ["1", "2", "ack", "3"])
+    }
+
+    @Test func `a small room does not wait for a large one`() {
+        let outlet = LoopOutlet(loop: loop, slice: 2)
+        let large = Scene(outlet)
+        let small = Scene(outlet)
+        let many = (0..<10).map { large.join("\($0)") }
+        let ada = small.join("ada")
+        loop.run()
+
+        large.deliver("1")
+        loop.run()
+        small.deliver("2")
+        loop.run()
+
+        #expect(ada.texts.last == "2")
+        #expect(many.count { $0.texts.last == "1" } == 2)
+        settle()
+        #expect(many.count { $0.texts.last == "1" } == 10)
+    }
+
+    private func nextSlice() {
+        loop.advanceTime(by: .microseconds(20))
+    }
+
+    private func settle() {
+        loop.run()
+        loop.advanceTime(by: .seconds(1))
+    }
+
+    @Test(arguments: 0..<50 as Range<UInt64>, [1, 3, 128])
+    func `whatever happens, each member is sent everything in its order`(
+        seed: UInt64, slice: Int
+    ) {
         var random = SeededGenerator(seed: seed)
-        let room = Scene(loop)
+        let room = Scene(loop, slice: slice)
         var expected: [String: [String]] = [:]
         var all: [String: Recorder] = [:]
         var inside: [Recorder] = []
 
         for number in 0..<200 {
-            switch random.next() % 8 {
+            switch random.next() % 10 {
             case 0:
                 let name = "user \(number)"
                 let recorder = room.join(name)
@@ -167,12 +241,13 @@ import Testing
                     expected[one.member.user]?.append("typing \(number)")
                 }
             case 4: loop.run()
+            case 5, 6: nextSlice()
             default:
                 room.deliver("\(number)")
                 for one in inside { expected[one.member.user]?.append("\(number)") }
             }
         }
-        loop.run()
+        settle()
 
         for (name, recorder) in all {
             #expect(recorder.texts == expected[name], "seed \(seed)")
@@ -186,8 +261,12 @@ private final class Scene {
     private let outlet: LoopOutlet
     private var lastID: UInt64 = 0
 
-    init(_ loop: EmbeddedEventLoop) {
-        outlet = LoopOutlet(loop: loop)
+    convenience init(_ loop: EmbeddedEventLoop, slice: Int = 128) {
+        self.init(LoopOutlet(loop: loop, slice: slice))
+    }
+
+    init(_ outlet: LoopOutlet) {
+        self.outlet = outlet
     }
 
     func join(_ user: String) -> Recorder {
