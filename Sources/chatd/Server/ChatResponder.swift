@@ -43,13 +43,16 @@ struct ChatResponder: Sendable {
         let route = target.map { Route($0.segments) }
         let label = RouteLabel(route)
         let span = chat.tracing.start(request.head, route: label)
-        let response = await within(span) {
+        var response = await within(span) {
             do throws(HTTPRefusal) {
                 guard let target, let route else { throw .badTarget }
                 return try await answer(request, target, route, peer)
             } catch {
                 return Response(error)
             }
+        }
+        if route?.isOfRoom ?? false {
+            response.headers.append(contentsOf: CrossOrigin(rule: origins).headers(for: request))
         }
         span?.ended(response.status)
         chat.metrics.answered(label, response.status, after: ContinuousClock.now - start)
@@ -67,11 +70,14 @@ struct ChatResponder: Sendable {
             try allow([.get], request)
             throw explainSocket(nil, target, request)
         case .messages(let room):
-            try allow([.get, .head, .post], request)
+            let methods: [HTTPRequest.Method] = [.get, .head, .post]
+            if let answer = try crossOrigin(request, methods) { return answer }
+            try allow(methods, request)
             return request.method == .post
                 ? try await post(room, target, request)
                 : try await history(room, target, request, peer)
         case .moderation(let room):
+            if let answer = try crossOrigin(request, [.post]) { return answer }
             try allow([.post], request)
             return try await moderate(room, target, request)
         case .health:
@@ -100,6 +106,14 @@ struct ChatResponder: Sendable {
         case .unknown:
             throw .notFound
         }
+    }
+
+    /// The answer to a browser that asks what a page of another origin may do.
+    private func crossOrigin(
+        _ request: Request, _ methods: [HTTPRequest.Method]
+    ) throws(HTTPRefusal) -> Response? {
+        let rule = CrossOrigin(rule: origins)
+        return rule.isQuestion(request) ? try rule.answer(request, allowing: methods) : nil
     }
 
     private func allow(

@@ -81,6 +81,14 @@ enum Route: Equatable, Sendable {
     case file(String)
     case unknown
 
+    /// Whether it is about the messages of a room, and for programs.
+    var isOfRoom: Bool {
+        switch self {
+        case .messages, .moderation: true
+        case .socket, .roomsSocket, .health, .readiness, .metrics, .file, .unknown: false
+        }
+    }
+
     /// - Parameter segments: see ``RequestTarget/segments``.
     init(_ segments: [String]) {
         self =
