@@ -41,9 +41,15 @@ def is_free(port):
 
 
 def free_ports(count):
-    """The first of `count` ports in a row that nobody uses."""
+    """The first of `count` ports in a row that nobody uses.
+
+    Test processes beside each other draw from ranges of their own: between the look and the use
+    of a port another one could take it.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 20_000 + worker % 4 * 3_000
     for _ in range(200):
-        base = random.randrange(20_000, 32_000 - count)
+        base = random.randrange(first, first + 3_000 - count)
         if all(is_free(port) for port in range(base, base + count)):
             return base
     raise AssertionError(f"no {count} free ports in a row")

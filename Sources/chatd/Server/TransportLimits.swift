@@ -38,9 +38,9 @@ struct TransportLimits: Sendable {
     var readBytesAtMost = 64 * 1_024
     /// How long a socket that was closed may take to answer the close.
     var closePatience: Duration = .seconds(2)
-    /// The shortest time between two pings: one in two or three heartbeats, because a ping and its pong
-    /// cost as much as a heartbeat.
-    var pingInterval: Duration = .seconds(15)
+    /// The shortest time between two pings: one in five or six heartbeats, because a ping and its pong
+    /// cost as much as a heartbeat. That the client lives is told by its heartbeats.
+    var pingInterval: Duration = .seconds(30)
     /// Bytes waiting in a socket above which its pings are not answered any more.
     var pongBytes = 64 * 1_024
     /// Payloads up to this size are copied behind their header: cheaper than a buffer of its own.
