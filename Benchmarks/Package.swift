@@ -46,6 +46,7 @@ let package = Package(
                 "BenchKit",
                 // Built beside it and started as programs of their own.
                 "ChatLoad",
+                .product(name: "ChatClient", package: "shardchat"),
                 .product(name: "chatd", package: "shardchat"),
             ],
             swiftSettings: strict),

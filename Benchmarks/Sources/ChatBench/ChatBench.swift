@@ -4,7 +4,7 @@ import Glibc
 
 /// `ChatBench --folder DIR --repository DIR [--quick] [--only NAME] [--json FILE] [--chatd PATH]`
 @main struct ChatBench {
-    static let phases = ["fanout", "stored", "idle", "storm", "heartbeats"]
+    static let phases = ["fanout", "stored", "library", "idle", "storm", "heartbeats"]
 
     static func main() async {
         do {
@@ -42,6 +42,7 @@ import Glibc
         switch phase {
         case "fanout": try await FanoutPhase(stage: stage).run(&report)
         case "stored": try await StoredPhase(stage: stage).run(&report)
+        case "library": try await LibraryPhase(stage: stage).run(&report)
         case "idle": try await IdlePhase(stage: stage).run(&report)
         case "storm": try await StormPhase(stage: stage).run(&report)
         case "heartbeats": try await HeartbeatPhase(stage: stage).run(&report)
