@@ -124,7 +124,7 @@ struct RoomLimits: Sendable {
     /// How long a written message counts as on its way while a socket's round trip is unknown.
     var unknownFlight: Duration = .seconds(1)
     /// What is added to two round trips: the time a client takes to read what arrived.
-    var flightSlack: Duration = .milliseconds(100)
+    var flightSlack: Duration = .milliseconds(250)
     /// How long a hole in the window may last before the shard is read: events of two servers
     /// overtake each other all the time.
     var gapGrace: Duration = .milliseconds(100)
