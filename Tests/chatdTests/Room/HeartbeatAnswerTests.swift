@@ -76,9 +76,9 @@ import Testing
     // MARK: On their way
 
     @Test func `what was written within two round trips is not missing`() {
-        // Number 6 was written at second 60; two round trips and the slack are 200 ms.
-        #expect(answer(.ids([], upTo: 5), at: 60, milliseconds: 199) == [])
-        #expect(answer(.ids([], upTo: 5), at: 60, milliseconds: 200) == [6])
+        // Number 6 was written at second 60; two round trips and the slack are 350 ms.
+        #expect(answer(.ids([], upTo: 5), at: 60, milliseconds: 349) == [])
+        #expect(answer(.ids([], upTo: 5), at: 60, milliseconds: 350) == [6])
     }
 
     @Test mutating func `an unknown round trip counts as a second`() {
