@@ -19,6 +19,8 @@ final class LoopOutlet: Sendable {
         case greeting([ByteBuffer], Member)
         /// To all of a room.
         case delivery(Delivery)
+        /// The last word to one socket, or its end: nothing that its room sends comes after it.
+        case farewell(Member, @Sendable () -> Void)
     }
 
     /// A frame for all of a room that live on this loop.
@@ -111,6 +113,13 @@ final class LoopOutlet: Sendable {
             case .greeting(let frames, let member):
                 round.add(frames, for: member, isGreeting: true)
             case .delivery(let delivery): add(delivery, &round)
+            case .farewell(let member, let part):
+                round.write()
+                round = OutletRound()
+                hurry(member, &round)
+                member.socket.flush()
+                member.isOver = true
+                part()
             }
         }
         round.write()
@@ -133,6 +142,11 @@ final class LoopOutlet: Sendable {
         if let index {
             sweeps.value.all[index].add(delivery)
         } else if readers.members.count > slice {
+            if round.writes(to: readers.part) {
+                // What the room was sent while it was small goes first.
+                round.write()
+                round = OutletRound()
+            }
             var sweep = OutletSweep(readers)
             sweep.add(delivery)
             sweeps.value.all.append(sweep)
@@ -166,7 +180,7 @@ final class LoopOutlet: Sendable {
 extension LoopOutlet.Delivery {
     /// Writes the frame to `member`, unless it is left out or too slow.
     func write(to member: Member) {
-        guard except != member.id else { return }
+        guard except != member.id, !member.isOver else { return }
         if member.canTake(within: pendingBytes) {
             member.socket.write(frame)
         } else {

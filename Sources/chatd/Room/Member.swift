@@ -40,6 +40,7 @@ final class Member: Sendable {
     private let skipped = Atomic<UInt64>(0)
     /// Whether a `presence` frame was not written.
     private let lacksPresence = Atomic<Bool>(false)
+    private let hasEnded = Atomic<Bool>(false)
 
     /// - Parameter outlet: of the socket's event loop.
     init(
@@ -55,6 +56,12 @@ final class Member: Sendable {
         self.owner = owner
     }
 
+    /// Whether the last word was said: what the room sends to all is not written any more.
+    var isOver: Bool {
+        get { hasEnded.load(ordering: .relaxed) }
+        set { hasEnded.store(newValue, ordering: .relaxed) }
+    }
+
     var skippedOrdinal: UInt64 { skipped.load(ordering: .relaxed) }
 
     /// Sends `frame` after everything that was enqueued before.
@@ -62,6 +69,12 @@ final class Member: Sendable {
         // Answers to the frames of one read are made before the first of them is written.
         socket.reserve(bytes: frame.readableBytes)
         outlet.enqueue(.frame(frame, self))
+    }
+
+    /// Says the last word behind everything that was enqueued before: `part` sends it, or ends the
+    /// socket, on its event loop. What others say is not written afterwards; answers are.
+    func bid(_ part: @escaping @Sendable () -> Void) {
+        outlet.enqueue(.farewell(self, part))
     }
 
     /// Whether the socket has no more than `pendingBytes` waiting. Else a frame that the whole room

@@ -46,6 +46,11 @@ struct OutletRound {
         if delivery.except != nil { runs[index].hasExceptions = true }
     }
 
+    /// Whether anything was added for all of a room's members on this loop.
+    func writes(to part: LoopOutlet.Part) -> Bool {
+        runs.contains { $0.readers.part === part }
+    }
+
     /// What `member` alone is sent, after everything that was added before.
     mutating func add(_ frames: [ByteBuffer], for member: Member, isGreeting: Bool = false) {
         lastPlace += 1
@@ -102,6 +107,7 @@ struct OutletRound {
             if flushing { member.socket.flush() }
             return
         }
+        guard !member.isOver else { return }
         if member.canTake(within: run.frames[0].delivery.pendingBytes) {
             member.socket.write(frames, flushing: flushing)
         } else {

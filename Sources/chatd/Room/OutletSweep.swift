@@ -126,6 +126,7 @@ struct OutletSweep {
     }
 
     private func write(_ piece: Piece, to member: Member) {
+        guard !member.isOver else { return }
         if piece.hasExceptions, piece.deliveries.contains(where: { $0.except == member.id }) {
             for delivery in piece.deliveries { delivery.write(to: member) }
             member.socket.flush()

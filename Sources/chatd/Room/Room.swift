@@ -79,7 +79,11 @@ final class Room: Sendable {
                 heartbeat.report, from: member.id, skippedOrdinal: member.skippedOrdinal,
                 isSlow: isSlow, roundTrip: roundTrip, canVerify: environment.receipts.isReady,
                 now: now)
-            if actions.contains(where: \.isSend) { environment.metrics.syncs.increment() }
+            if actions.contains(where: \.isSend) {
+                environment.metrics.syncs.increment()
+                // Perhaps the way has become longer, and what it lacks is on it.
+                member.socket.measureRoundTrip()
+            }
             return actions
         }
     }

@@ -6,12 +6,17 @@ import Synchronization
 /// from the shard, and believed for less than a beat.
 final class SanctionBook: Sendable {
     private struct Page {
-        var sanctions: Sanctions
-        var readAt: ContinuousClock.Instant
+        /// As they were read last; none when they never were.
+        var sanctions = Sanctions()
+        /// Until when the shard is not asked again.
+        var freshUntil: ContinuousClock.Instant
     }
 
     /// How long a page is believed.
     private static let lifetime: Duration = .seconds(3)
+    /// How long a shard that did not answer is not asked again, so that one that is away does not
+    /// keep everybody waiting.
+    private static let rest: Duration = .seconds(1)
     /// How long a read may take at most: somebody waits for it before anything else is done for him.
     static let patienceAtMost: Duration = .milliseconds(500)
     /// Rooms at most; a full book is emptied, and read anew.
@@ -26,22 +31,21 @@ final class SanctionBook: Sendable {
         self.clock = clock
     }
 
-    /// The sanctions of `room`; none when its shard cannot be asked: then nothing can be stored
-    /// there either, and what is queued was written before anybody knew better. That is believed
-    /// as long as what was read, so that a shard that is away does not keep everybody waiting.
+    /// The sanctions of `room`; while its shard does not answer those that were read last. None when
+    /// none ever were: then what is written is queued, or was before anybody here knew better.
     func sanctions(of room: RoomID, patience: Duration) async -> Sanctions {
-        if let page = pages.withLock({ $0[room] }), clock.now() - page.readAt < Self.lifetime {
-            return page.sanctions
-        }
         let asked = clock.now()
+        let known = pages.withLock { $0[room] }
+        if let known, asked < known.freshUntil { return known.sanctions }
         do throws(ReadError) {
             let sanctions = try await store.sanctions(
                 of: room, patience: min(patience, Self.patienceAtMost))
-            write(Page(sanctions: sanctions, readAt: asked), of: room)
+            write(Page(sanctions: sanctions, freshUntil: asked + Self.lifetime), of: room)
             return sanctions
         } catch {
-            write(Page(sanctions: Sanctions(), readAt: clock.now()), of: room)
-            return Sanctions()
+            let sanctions = known?.sanctions ?? Sanctions()
+            write(Page(sanctions: sanctions, freshUntil: clock.now() + Self.rest), of: room)
+            return sanctions
         }
     }
 
@@ -52,8 +56,8 @@ final class SanctionBook: Sendable {
         }
     }
 
-    /// What is known of `room` may be wrong by now.
+    /// What is known of `room` may be wrong by now: it is read again before it is believed.
     func forget(_ room: RoomID) {
-        pages.withLock { $0[room] = nil }
+        pages.withLock { $0[room]?.freshUntil = clock.now() }
     }
 }

@@ -43,13 +43,7 @@ extension ChatResponder {
         let time = chat.environment.clock.time()
         if let bar = sanctions.bar(of: user, at: time) { throw refusal("barred", bar, id) }
         guard let mute = sanctions.mute(of: user, at: time) else { return }
-        let isRepeated: Bool
-        do throws(WriteError) {
-            isRepeated = try await chat.isStored(id, in: room)
-        } catch {
-            throw HTTPRefusal(error, id: id)
-        }
-        if !isRepeated { throw refusal("muted", mute, id) }
+        if await !chat.isStored(id, in: room) { throw refusal("muted", mute, id) }
     }
 
     /// - Throws: when the user may not be in the room.

@@ -63,7 +63,12 @@ final class WebSocketConnection: SessionSocket {
     /// Bytes that the channel could not write at once, as far as they are known. On the event loop.
     private let stuck = Atomic<Int>(0)
     /// Nanoseconds; negative before the first pong.
-    private let roundTripNanoseconds = Atomic<Int64>(-1)
+    private let smoothedRoundTrip = Atomic<Int64>(-1)
+    private let lastRoundTrip = Atomic<Int64>(0)
+    /// When the ping was sent that is not answered yet; ``answered`` when all are.
+    private let pingedAt = Atomic<UInt64>(WebSocketConnection.answered)
+    private static let answered = UInt64.max
+    private let isPingWanted = Atomic<Bool>(false)
 
     init(
         channel: any Channel, environment: SocketEnvironment, address: NetworkAddress? = nil
@@ -80,9 +85,15 @@ final class WebSocketConnection: SessionSocket {
     var pendingBytes: Int { pending.load(ordering: .relaxed) }
 
     var roundTrip: Duration? {
-        let nanoseconds = roundTripNanoseconds.load(ordering: .relaxed)
-        return nanoseconds < 0 ? nil : .nanoseconds(nanoseconds)
+        let smoothed = smoothedRoundTrip.load(ordering: .relaxed)
+        guard smoothed >= 0 else { return nil }
+        let pinged = pingedAt.load(ordering: .relaxed)
+        let waiting =
+            pinged == Self.answered ? 0 : (eventLoop.now - .uptimeNanoseconds(pinged)).nanoseconds
+        return .nanoseconds(max(smoothed, lastRoundTrip.load(ordering: .relaxed), waiting))
     }
+
+    func measureRoundTrip() { isPingWanted.store(true, ordering: .relaxed) }
 
     func send(_ text: ByteBuffer) {
         enqueue { outbox in
@@ -174,7 +185,14 @@ final class WebSocketConnection: SessionSocket {
         }
     }
 
+    /// Whether a ping is wanted before its time; answers true once.
+    func takesPing() -> Bool {
+        guard isPingWanted.load(ordering: .relaxed) else { return false }
+        return isPingWanted.exchange(false, ordering: .relaxed)
+    }
+
     func ping(_ payload: ByteBuffer) {
+        pingedAt.store(eventLoop.now.uptimeNanoseconds, ordering: .relaxed)
         enqueue { outbox in
             guard outbox.phase == .open else { return }
             outbox.items.append(.frame(.ping, payload))
@@ -197,11 +215,13 @@ final class WebSocketConnection: SessionSocket {
         }
     }
 
-    /// A ping came back after `sample`. Smoothed as TCP does it (RFC 6298).
+    /// The last ping came back after `sample`. Smoothed as TCP does it (RFC 6298).
     func measured(_ sample: TimeAmount) {
-        let before = roundTripNanoseconds.load(ordering: .relaxed)
+        let before = smoothedRoundTrip.load(ordering: .relaxed)
         let smoothed = before < 0 ? sample.nanoseconds : (before * 7 + sample.nanoseconds) / 8
-        roundTripNanoseconds.store(max(0, smoothed), ordering: .relaxed)
+        smoothedRoundTrip.store(max(0, smoothed), ordering: .relaxed)
+        lastRoundTrip.store(sample.nanoseconds, ordering: .relaxed)
+        pingedAt.store(Self.answered, ordering: .relaxed)
     }
 
     /// The channel is gone: what waits is dropped.

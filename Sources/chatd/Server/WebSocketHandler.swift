@@ -125,8 +125,11 @@ final class WebSocketHandler: ChannelInboundHandler {
     }
 
     private func ping(_ context: ChannelHandlerContext) {
-        guard let connection, let payload = pings.next(at: context.eventLoop.now) else { return }
-        connection.ping(payload)
+        guard let connection else { return }
+        let isWanted = connection.takesPing()
+        if let payload = pings.next(at: context.eventLoop.now, isWanted: isWanted) {
+            connection.ping(payload)
+        }
     }
 }
 
@@ -147,8 +150,10 @@ struct PingClock {
     }
 
     /// The payload of the ping that is due; nil when none is.
-    mutating func next(at now: NIODeadline) -> ByteBuffer? {
-        if let sentAt, now - sentAt < interval { return nil }
+    ///
+    /// - Parameter isWanted: whether it is due as soon as the last one has come back.
+    mutating func next(at now: NIODeadline, isWanted: Bool = false) -> ByteBuffer? {
+        if let sentAt, now - sentAt < interval, !(isWanted && isReturned) { return nil }
         sentAt = now
         number += 1
         isReturned = false

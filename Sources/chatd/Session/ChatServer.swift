@@ -146,8 +146,8 @@ final class ChatServer: Service {
     }
 
     /// Whether `room` has a message called `id`.
-    func isStored(_ id: UUID, in room: RoomID) async throws(WriteError) -> Bool {
-        try await writer.isStored(id, in: room)
+    func isStored(_ id: UUID, in room: RoomID) async -> Bool {
+        await writer.isStored(id, in: room)
     }
 
     /// What a reader needs to give a stored message back one day; nil without a key.

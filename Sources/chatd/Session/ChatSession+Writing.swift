@@ -36,13 +36,13 @@ extension ChatSession {
     ) {
         guard isWithinRates(message.id, member) else { return }
         startWrite(message.id, member) { [self] in
+            guard await writer.isStored(message.id, in: roomID) else {
+                member.enqueue(
+                    ServerFrame.error(
+                        "muted", mute, id: message.id, retryAfter: environment.wait(for: mute)))
+                return
+            }
             do throws(WriteError) {
-                guard try await writer.isStored(message.id, in: roomID) else {
-                    member.enqueue(
-                        ServerFrame.error(
-                            "muted", mute, id: message.id, retryAfter: environment.wait(for: mute)))
-                    return
-                }
                 _ = try await writer.write(
                     message, to: roomID, from: user, author: member,
                     environment.arrived(in: roomID))

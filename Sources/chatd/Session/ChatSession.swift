@@ -90,6 +90,13 @@ final class ChatSession: SocketSession, MemberOwner {
         }
     }
 
+    /// The client leaves the room and keeps the socket; `bye` is the last that it hears of the room.
+    func left(saying bye: ByteBuffer) {
+        let member = state.withLock { $0.member }
+        closed(code: CloseCode.done.rawValue)
+        member?.bid { [socket = member?.socket] in socket?.send(bye) }
+    }
+
     func closed(code: UInt16?) {
         let (isOurs, member, room) = state.withLock { state in
             let isOurs = !state.machine.end()
@@ -314,7 +321,7 @@ final class ChatSession: SocketSession, MemberOwner {
     ) {
         guard state.withLock({ $0.machine.end() }) else { return }
         let farewell = environment.farewell(ending, reconnectAfter: reconnectAfter)
-        member.socket.eventLoop.execute { [socket = member.socket] in socket.end(farewell) }
+        member.bid { [socket = member.socket] in socket.end(farewell) }
     }
 
     /// Closes a socket that has not joined.

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Logging
 import NIOCore
 import Postgres
 import ShardRouter
@@ -41,14 +42,18 @@ struct MessageWriter: Sendable {
         }
     }
 
-    /// Whether the room's shard has a message, or an event, called `id`.
-    func isStored(_ id: UUID, in room: RoomID) async throws(WriteError) -> Bool {
+    /// Whether the room's shard says that it has a message, or an event, called `id`. One that does not
+    /// answer soon says nothing.
+    func isStored(_ id: UUID, in room: RoomID) async -> Bool {
         do throws(ReadError) {
             let known = try await environment.store.known(
-                [id], in: room, patience: environment.limits.session.storePatience)
+                [id], in: room, patience: SanctionBook.patienceAtMost)
             return known.contains(id)
         } catch {
-            throw .notLooked(error)
+            environment.logger.debug(
+                "Whether a message is a repeated one cannot be seen.",
+                metadata: ["room.id": "\(room)", "error": "\(error)"])
+            return false
         }
     }
 
@@ -102,18 +107,6 @@ extension Message {
         message.sentAt = receipt.sentAt
         message.receivedAt = receipt.receivedAt
         return message
-    }
-}
-
-extension WriteError {
-    /// Nothing was written, for it could not be seen whether it was before.
-    fileprivate static func notLooked(_ error: ReadError) -> WriteError {
-        switch error {
-        case .unavailable(let shard, let reason):
-            .unavailable(shard: shard, reason: reason, retryAfter: .seconds(1))
-        case .refused(let reason, sqlState: _): .unknownOutcome(shard: ShardID(0), reason: reason)
-        case .stopped: .stopped
-        }
     }
 }
 

@@ -27,6 +27,8 @@ final class RoomSocket: SessionSocket {
 
     var roundTrip: Duration? { socket.roundTrip }
 
+    func measureRoundTrip() { socket.measureRoundTrip() }
+
     var namesRoom: Bool { true }
 
     func send(_ text: ByteBuffer) {

@@ -212,9 +212,7 @@ final class RoomsSession: SocketSession {
         guard let seat = state.withLock({ $0.seats.removeValue(forKey: room) }) else {
             throw FrameError(.badRoom, field: "room", "not joined")
         }
-        seat.session.closed(code: CloseCode.done.rawValue)
-        let bye = environment.bye(.done, "left", reconnectAfter: .zero)
-        seat.socket.eventLoop.execute { seat.socket.send(bye) }
+        seat.session.left(saying: environment.bye(.done, "left", reconnectAfter: .zero))
     }
 
     /// Lets the socket live for as long as the fresh token says, in the rooms that it allows.

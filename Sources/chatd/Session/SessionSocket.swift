@@ -36,8 +36,12 @@ protocol SessionSocket: AnyObject, Sendable {
     /// Counts bytes among the pending ones that will be written soon; negative when they are.
     func reserve(bytes: Int)
 
-    /// Smoothed round trip, measured by WebSocket pings; nil before the first pong.
+    /// Round trip, measured by WebSocket pings: smoothed, but no less than the last one, or than an
+    /// unanswered one takes by now. Nil before the first pong.
     var roundTrip: Duration? { get }
+
+    /// Has the round trip measured soon: it matters now. On the event loop.
+    func measureRoundTrip()
 }
 
 extension SessionSocket {
@@ -58,6 +62,8 @@ extension SessionSocket {
     func flush() {}
 
     func reserve(bytes: Int) {}
+
+    func measureRoundTrip() {}
 
     /// Who is at the other end, proxies not counted; nil when it is not known.
     var clientAddress: String? {

@@ -198,6 +198,26 @@ import Testing
         #expect(many.count { $0.texts.last == "1" } == 10)
     }
 
+    @Test(arguments: [1, 128])
+    func `what others say ends with the last word, and answers may follow`(slice: Int) {
+        let room = Scene(loop, slice: slice)
+        let members = (0..<3).map { room.join("\($0)") }
+        loop.run()
+
+        room.deliver("1")
+        loop.run()
+        room.deliver("2")
+        let last = members[2]
+        last.member.bid { last.send(ByteBuffer(string: "bye")) }
+        room.deliver("3")
+        loop.run()
+        last.member.enqueue(ByteBuffer(string: "ack"))
+        settle()
+
+        #expect(members[0].texts.suffix(3) == ["1", "2", "3"])
+        #expect(last.texts.suffix(4) == ["1", "2", "bye", "ack"])
+    }
+
     private func nextSlice() {
         loop.advanceTime(by: .microseconds(20))
     }
@@ -207,7 +227,7 @@ import Testing
         loop.advanceTime(by: .seconds(1))
     }
 
-    @Test(arguments: 0..<50 as Range<UInt64>, [1, 3, 128])
+    @Test(arguments: 0..<300 as Range<UInt64>, [1, 3, 128])
     func `whatever happens, each member is sent everything in its order`(
         seed: UInt64, slice: Int
     ) {
@@ -228,8 +248,13 @@ import Testing
             case 1 where !inside.isEmpty:
                 let leaver = inside.remove(at: Int(random.next() % UInt64(inside.count)))
                 room.leave(leaver)
-                // Whether it still gets what waits is nobody's business.
-                all[leaver.member.user] = nil
+                guard random.next() % 2 == 0 else {
+                    // Whether it still gets what waits is nobody's business.
+                    all[leaver.member.user] = nil
+                    break
+                }
+                leaver.member.bid { leaver.send(ByteBuffer(string: "bye")) }
+                expected[leaver.member.user]?.append("bye")
             case 2 where !inside.isEmpty:
                 let one = inside[Int(random.next() % UInt64(inside.count))]
                 one.member.enqueue(ByteBuffer(string: "own \(number)"))

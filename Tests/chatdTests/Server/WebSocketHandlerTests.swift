@@ -280,7 +280,7 @@ import Testing
     }
 
     @Test func `pings measure the way, smoothed`() throws {
-        let socket = try OpenedSocket(answersFirstPing: false)
+        let socket = try OpenedSocket()
         #expect(socket.session.socket?.roundTrip == nil)
 
         socket.channel.embeddedEventLoop.advanceTime(by: .milliseconds(80))
@@ -291,7 +291,29 @@ import Testing
         #expect(socket.turn() == [[0x89, 8, 0, 0, 0, 0, 0, 0, 0, 2]])
         try socket.receive(socket.frame(.pong, [0, 0, 0, 0, 0, 0, 0, 2]))
 
+        // The first took 80 ms, the second none.
         #expect(socket.session.socket?.roundTrip == .milliseconds(70))
+    }
+
+    @Test func `a way that has become longer is believed at once`() throws {
+        let socket = try OpenedSocket()
+        let connection = try #require(socket.session.socket)
+        let loop = socket.channel.embeddedEventLoop
+        try socket.receive(socket.frame(.pong, [0, 0, 0, 0, 0, 0, 0, 1]))
+
+        connection.measureRoundTrip()
+        try socket.receive(socket.frame(.text, "beat"))
+        #expect(socket.turn() == [[0x89, 8, 0, 0, 0, 0, 0, 0, 0, 2]])
+        loop.advanceTime(by: .milliseconds(700))
+        #expect(connection.roundTrip == .milliseconds(700), "not answered yet")
+        connection.measureRoundTrip()
+        try socket.receive(socket.frame(.text, "beat"))
+        #expect(socket.turn() == [], "one ping at a time")
+        loop.advanceTime(by: .milliseconds(100))
+        try socket.receive(socket.frame(.pong, [0, 0, 0, 0, 0, 0, 0, 2]))
+
+        loop.advanceTime(by: .seconds(5))
+        #expect(connection.roundTrip == .milliseconds(800))
     }
 }
 
@@ -301,7 +323,7 @@ private struct OpenedSocket {
     let session = RecordingSession()
     let sockets = OpenSockets()
 
-    init(answersFirstPing: Bool = true) throws {
+    init() throws {
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
         try channel.pipeline.syncOperations.addHandler(
             WebSocketHandler(

@@ -144,7 +144,7 @@ import Testing
             #expect(try await bo.next("error").string("code") == "forbidden")
             chat.store.fail(reads: .unavailable(shard: ShardID(1), reason: "away"))
             bo.send(Sent.message(1))
-            #expect(try await bo.next("error").string("code") == "unavailable")
+            #expect(try await bo.next("error").string("code") == "forbidden")
         }
     }
 
@@ -166,7 +166,9 @@ import Testing
             #expect(await one.server.sanctions(of: .lobby).mutes["bo"] != nil)
             store.fail(reads: .unavailable(shard: ShardID(1), reason: "away"))
             clock.advance(by: .seconds(3))
-            #expect(await one.server.sanctions(of: .lobby).mutes["bo"] == nil, "nobody knows")
+            #expect(
+                await one.server.sanctions(of: .lobby).mutes["bo"] != nil,
+                "a shard that is away or slow lets nobody in")
         }
     }
 
@@ -180,7 +182,7 @@ import Testing
             }
             #expect(chat.store.sanctionReads == [.milliseconds(500)])
             chat.store.fail(reads: nil)
-            chat.clock.advance(by: .seconds(3))
+            chat.clock.advance(by: .seconds(1))
             _ = await chat.server.sanctions(of: .lobby)
             #expect(chat.store.sanctionReads.count == 2)
         }
