@@ -1,5 +1,7 @@
 """Many rooms on one socket, beside sockets of one room."""
 
+import asyncio
+
 from chat_client import Socket, heartbeat, message
 
 
@@ -68,6 +70,42 @@ async def test_a_room_that_is_left_is_silent_and_can_be_joined_again(cluster, se
         # It was acknowledged all the same.
         await ada.expect("ack", id=frame["id"])
         assert [one["text"] for one in ada.of_type("message")] in ([], ["on its way"])
+
+
+async def test_nothing_of_a_large_room_follows_its_bye(cluster, servers):
+    room, url = cluster.new_room(), servers[0].url
+    crowd = [await Socket.join(url, room, f"crowd {number % 4}") for number in range(300)]
+    writer, mod = await Socket.join(url, room, "writer"), await Socket.join(url, room, "mod")
+
+    async def write():
+        while True:
+            await writer.send(message("x"))
+            await asyncio.sleep(0.055)
+
+    writing = asyncio.create_task(write())
+    try:
+        for turn in range(12):
+            async with await Socket.open_rooms(url, f"guest {turn}") as guest:
+                await guest.enter(room)
+                await guest.expect("message")
+                if turn % 2:
+                    await guest.send({"type": "leave", "room": room})
+                    await guest.expect("bye", room=room)
+                else:
+                    await mod.moderate(kick=f"guest {turn}")
+                    assert (await guest.expect("bye", room=room))["code"] == 4403
+                    kick = [one for one in guest.of_type("message") if "event" in one][-1]
+                    assert kick["event"]["user"] == f"guest {turn}"
+                # Whoever is there hears of it: what was on its way to the guest would have come.
+                await mod.say("and on")
+                await guest.send({"amhere": True, "room": "nowhere"})
+                await guest.expect("error")
+                types = [frame["type"] for frame in guest.frames]
+                assert types[types.index("bye") + 1:] == ["error"]
+    finally:
+        writing.cancel()
+        for one in [*crowd, writer, mod]:
+            await one.close()
 
 
 async def test_what_is_wrong_is_said_with_the_room_that_it_is_about(cluster, servers):
