@@ -4,7 +4,7 @@ import asyncio
 
 import pytest_asyncio
 
-from chat_client import digest
+from chat_client import Socket, digest, message
 
 
 @pytest_asyncio.fixture
@@ -130,3 +130,63 @@ async def test_messages_that_a_client_reports_and_the_server_lacks_do_no_harm(jo
     await ada.no_sync()
 
     assert (await ada.say("still here"))["seq"] == 1
+
+
+class LongWay:
+    """Between a client and a server: every byte takes `delay` seconds more, in each direction."""
+
+    def __init__(self, port):
+        self.port, self.delay, self.tasks = port, 0.0, set()
+
+    async def __aenter__(self):
+        self.door = await asyncio.start_server(self.let_in, "127.0.0.1", 0)
+        port = self.door.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        return self
+
+    async def __aexit__(self, *error):
+        self.door.close()
+        for task in self.tasks:
+            task.cancel()
+
+    async def let_in(self, reader, writer):
+        there = await asyncio.open_connection("127.0.0.1", self.port)
+        for source, target in ((reader, there[1]), (there[0], writer)):
+            queue = asyncio.Queue()
+            for work in (self.take(source, queue), self.give(queue, target)):
+                task = asyncio.create_task(work)
+                self.tasks.add(task)
+
+    async def take(self, source, queue):
+        while data := await source.read(65_536):
+            queue.put_nowait((asyncio.get_running_loop().time() + self.delay, data))
+
+    async def give(self, queue, target):
+        while True:
+            due, data = await queue.get()
+            await asyncio.sleep(due - asyncio.get_running_loop().time())
+            target.write(data)
+            await target.drain()
+
+
+async def test_a_way_that_becomes_longer_is_taken_for_a_loss_once_at_most(servers, room, join):
+    async with LongWay(servers[0].port) as way:
+        async with await Socket.join(way.url, room, "far") as far, await join("bo") as bo:
+
+            async def write():
+                while True:
+                    await bo.send(message("x"))
+                    await asyncio.sleep(0.15)
+
+            writing = asyncio.create_task(write())
+            await far.expect("message")
+            way.delay = 0.5
+            # Until what is on its way is all as late as it will be.
+            await asyncio.sleep(1.5)
+            for _ in range(6):
+                seen = max(frame["seq"] for frame in far.of_type("message"))
+                await far.send({"amhere": True, "seen": {"upTo": seen}})
+                await asyncio.sleep(1.2)
+            writing.cancel()
+
+            assert len(far.of_type("sync")) <= 1
