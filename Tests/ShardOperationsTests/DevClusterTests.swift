@@ -113,7 +113,10 @@ import Testing
     @Test func `the program behind a port is named`() throws {
         let server = try PostgresServer.start()
 
-        #expect(ServerProcess.owner(ofPort: server.port)?.hasPrefix("postgres, process ") == true)
+        withExtendedLifetime(server) {
+            let owner = ServerProcess.owner(ofPort: server.port)
+            #expect(owner?.hasPrefix("postgres, process ") == true)
+        }
     }
 
     /// Ports in a row that nobody listens at now.

@@ -52,6 +52,14 @@ enum ServerProcess {
 
     /// Who listens at `port`, for people; nil when the kernel does not tell this user.
     static func owner(ofPort port: Int) -> String? {
+        // The kernel's table is read in pieces: what moves in it meanwhile may be passed over.
+        for _ in 1...5 {
+            if let owner = ownerAtOneLook(ofPort: port) { return owner }
+        }
+        return nil
+    }
+
+    private static func ownerAtOneLook(ofPort port: Int) -> String? {
         let sockets = Set(listeners(at: port).map { "socket:[\($0)]" })
         guard !sockets.isEmpty else { return nil }
         for pid in names(in: "/proc").compactMap(Int.init) {
