@@ -73,7 +73,7 @@ final class Member: Sendable {
 
     /// Says the last word behind everything that was enqueued before: `part` sends it, or ends the
     /// socket, on its event loop. What others say is not written afterwards; answers are.
-    func bid(_ part: @escaping @Sendable () -> Void) {
+    func bidFarewell(_ part: @escaping @Sendable () -> Void) {
         outlet.enqueue(.farewell(self, part))
     }
 

@@ -94,7 +94,7 @@ final class ChatSession: SocketSession, MemberOwner {
     func left(saying bye: ByteBuffer) {
         let member = state.withLock { $0.member }
         closed(code: CloseCode.done.rawValue)
-        member?.bid { [socket = member?.socket] in socket?.send(bye) }
+        member?.bidFarewell { [socket = member?.socket] in socket?.send(bye) }
     }
 
     func closed(code: UInt16?) {
@@ -321,7 +321,7 @@ final class ChatSession: SocketSession, MemberOwner {
     ) {
         guard state.withLock({ $0.machine.end() }) else { return }
         let farewell = environment.farewell(ending, reconnectAfter: reconnectAfter)
-        member.bid { [socket = member.socket] in socket.end(farewell) }
+        member.bidFarewell { [socket = member.socket] in socket.end(farewell) }
     }
 
     /// Closes a socket that has not joined.

@@ -208,7 +208,7 @@ import Testing
         loop.run()
         room.deliver("2")
         let last = members[2]
-        last.member.bid { last.send(ByteBuffer(string: "bye")) }
+        last.member.bidFarewell { last.send(ByteBuffer(string: "bye")) }
         room.deliver("3")
         loop.run()
         last.member.enqueue(ByteBuffer(string: "ack"))
@@ -253,7 +253,7 @@ import Testing
                     all[leaver.member.user] = nil
                     break
                 }
-                leaver.member.bid { leaver.send(ByteBuffer(string: "bye")) }
+                leaver.member.bidFarewell { leaver.send(ByteBuffer(string: "bye")) }
                 expected[leaver.member.user]?.append("bye")
             case 2 where !inside.isEmpty:
                 let one = inside[Int(random.next() % UInt64(inside.count))]
