@@ -108,7 +108,7 @@ final class RoomsSession: SocketSession {
     /// The loop of the socket; nil when it is closed.
     var eventLoop: (any EventLoop)? { state.withLock { $0.socket?.eventLoop } }
 
-    /// About a second has passed.
+    /// About two seconds have passed: ``RoomLimits/memberTicks``.
     func ticked() {
         let now = environment.clock.now()
         if let ending = state.withLock({ $0.machine.ticked(at: now) }) { end(ending) }
