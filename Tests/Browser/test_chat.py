@@ -47,6 +47,16 @@ async def test_a_message_appears_in_the_other_page_and_turns_to_stored(
     await picture(ada, "two-people")
 
 
+async def test_a_page_knows_its_own_name_in_the_form_that_the_server_gives_it(open_page, room):
+    jose = await enter(open_page, room, "Jose%CC%81")
+    await write(jose, "from me")
+
+    await expect(bubble(jose, "from me")).to_have_attribute("data-state", "stored")
+    await expect(jose.locator("#people-list .name")).to_have_text(["Jos\u00e9"])
+    await expect(jose.locator("#people-list .you")).to_have_count(1)
+    await expect(jose.locator(".message.own")).to_have_count(1)
+
+
 async def test_the_page_shows_who_is_here_and_who_is_typing(open_page, room, picture):
     ada = await enter(open_page, room, "ada")
     await expect(ada.locator("#people-list li")).to_have_count(1)

@@ -61,7 +61,8 @@ def test_good_files_are_no_news(tmp_path, places):
 
     assert code == 0, output
     assert "chatd:" not in output
-    assert not (tmp_path / "spool").exists()
+    # Nothing is left of what was tried.
+    assert {file.name for file in tmp_path.iterdir()} == {"receipts", "keys", "good.crt", "good.key"}
 
 
 def test_a_key_of_another_certificate_is_found(tmp_path, places):
@@ -85,6 +86,9 @@ def test_dates_of_certificates_are_looked_at(tmp_path, places, days, made, code,
 
 @pytest.mark.parametrize("settings, code, word", [
     ({"CHATD_SPOOL_DIR": "/dev/null/spool"}, 1, "/dev/null"),
+    # Where root has all rights, and nothing can be made.
+    ({"CHATD_SPOOL_DIR": "/proc/chatd/spool"}, 1, "no folder can be made in /proc"),
+    ({"CHATD_TOPOLOGY_FILE": "/proc/chatd/topology"}, 0, "no folder can be made in /proc"),
     ({"CHATD_TOPOLOGY_FILE": "/dev/null/topology"}, 0, "topology"),
     ({"CHATD_ADMIN_BIND": "127.0.0.1:8080"}, 1, "CHATD_ADMIN_BIND"),
     ({"CHATD_USER_SOCKETS": "9", "CHATD_ROOM_SOCKETS": "8"}, 0, "CHATD_ROOM_SOCKETS"),

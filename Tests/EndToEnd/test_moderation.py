@@ -384,6 +384,36 @@ async def test_a_server_that_opens_the_room_later_knows_who_is_muted(
     assert (await bo.expect("error"))["code"] == "forbidden"
 
 
+async def test_a_name_in_two_forms_of_unicode_is_one_person_for_servers_and_shards(
+    servers, cluster, room, join, http
+):
+    decomposed, composed = "Jose\u0301", "Jos\u00e9"
+    mod, jose = await join("mod", 0), await join(decomposed, 1)
+    assert jose.hello["user"] == composed
+    said = message("text")
+    await jose.send(said)
+    ack = await jose.expect("ack", id=said["id"])
+    assert (await mod.expect("message", id=said["id"]))["from"] == composed
+
+    # The same id again, by the other form.
+    for place, user in ((0, composed), (1, decomposed)):
+        assert (await post(servers[place], room, http, said, user, "messages"))[:2] == (200, ack)
+
+    # Muted by one form, and let write again by the other: for servers that read it later, too.
+    await mod.moderate(mute=decomposed)
+    assert (await jose.expect("message", seq=2))["event"]["user"] == composed
+    for one, user in ((servers[0], composed), (servers[1], decomposed)):
+        status, error, _ = await post(one, room, http, message("new"), user, "messages")
+        assert (status, error["message"]) == (403, "muted")
+    await mod.moderate(unmute=composed)
+    await jose.expect("message", seq=3)
+    for one, user in ((servers[0], composed), (servers[1], decomposed)):
+        assert (await post(one, room, http, message("new"), user, "messages"))[0] in (200, 201)
+    subjects = cluster.sql(
+        cluster.owner(room), f"select subject from moderation where room_id = '{room}'")
+    assert [one[0] for one in subjects] == [composed]
+
+
 # Kicking
 
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from chat_client import Socket
+from chat_client import Socket, message
 from cluster import BUILD, ChatServer, free_ports
 
 
@@ -143,6 +143,50 @@ async def test_operators_throw_out_a_user_or_a_socket(observed, room, http):
     for path in ("/kick", f"/kick?room={room}", "/kick?socket=x"):
         await ask(http, observed, path, "POST", status=400)
     await other_bo.close()
+
+
+async def test_a_socket_with_many_rooms_is_seen_and_thrown_out_as_one(
+    observed, cluster, http
+):
+    rooms = [cluster.new_room() for _ in range(3)]
+    ada = await Socket.open_rooms(
+        observed.url, "ada", additional_headers={"X-Forwarded-For": "203.0.113.7"})
+    idle = await Socket.open_rooms(observed.url, "idle")
+    other = await Socket.join(observed.url, rooms[0], "ada")
+    for room in rooms:
+        await ada.enter(room)
+
+    async def seen(query):
+        sockets = await ask(http, observed, "/sockets?" + query)
+        assert sockets["total"] == len(sockets["sockets"])
+        return sockets["sockets"]
+
+    # Once, in however many rooms, and in none.
+    assert len(await seen("")) == 3
+    [one] = [one for one in await seen("user=ada") if "rooms" in one]
+    assert (one["rooms"], one["address"]) == (3, "203.0.113.7") and "room" not in one
+    assert one["since"].endswith("Z") and one["waitingBytes"] == 0
+    assert [one["rooms"] for one in await seen("user=idle")] == [0]
+    [by_room] = await seen(f"room={rooms[1]}")
+    assert by_room == one | {"room": rooms[1]}
+    assert len(await seen(f"room={rooms[0]}&user=ada")) == 2
+
+    # Out of one room: the socket lives on in the others.
+    out = f"/kick?socket={one['id']}&room={rooms[1]}"
+    assert await ask(http, observed, out, "POST") == {"kicked": 1}
+    assert (await ada.expect("bye", room=rooms[1]))["code"] == 4403
+    assert await ask(http, observed, out, "POST") == {"kicked": 0}
+    await ada.send({"room": rooms[2]} | message("still here"))
+    assert (await ada.expect("ack", room=rooms[2]))["level"] == "stored"
+    assert [one["rooms"] for one in await seen(f"room={rooms[2]}")] == [2]
+
+    # Out of all: one goodbye for the socket, and it is closed.
+    assert await ask(http, observed, "/kick?user=ada", "POST") == {"kicked": 2}
+    assert await ask(http, observed, "/kick?user=idle", "POST") == {"kicked": 1}
+    for one in (ada, idle, other):
+        assert await one.expect_close() == 4403
+        [bye] = [frame for frame in one.of_type("bye") if "room" not in frame]
+        assert bye["code"] == 4403
 
 
 def test_an_admin_port_that_is_taken_is_named(cluster):

@@ -6,7 +6,7 @@ struct TokenVerifier: Sendable {
     /// Bytes of the longest token: it must fit into a header field with room to spare.
     static let bytesAtMost = 8 * 1_024
     /// How far the clock of whoever made a token may be ahead of ours. There is no grace behind
-    /// `exp`: a socket ends at that time, too.
+    /// `exp`: a socket ends then, too, when it is looked at next.
     static let skew: Duration = .seconds(30)
 
     var keys: TokenKeys

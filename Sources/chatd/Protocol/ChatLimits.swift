@@ -169,7 +169,7 @@ struct RoomLimits: Sendable {
     var tick: Duration = .milliseconds(250)
     /// How often rooms look at it where nothing waits for a moment to come, in ticks.
     var calmTicks = 4
-    /// How often sockets are looked after, in ticks.
+    /// How often sockets are looked after, in ticks: for so long a token may outlive its end.
     var memberTicks = 8
     /// How often rooms that nobody needs are looked for, in ticks.
     var sweepTicks = 4

@@ -1,15 +1,21 @@
 /// The rule for names of people: 1–64 characters and at most 256 bytes, something to see among
 /// them, and nothing that changes how the text around the name looks.
+///
+/// A name is brought to NFC: Swift takes two forms of one text for equal, shards compare bytes, and
+/// both have to mean the same person.
 enum UserName {
     static let charactersAtMost = 64
     /// A character may be made of any number of scalars; this bounds them.
     static let bytesAtMost = 256
 
-    /// `text` itself when it is a name. It must be percent-decoded already.
+    /// The name that `text` writes, in NFC. It must be percent-decoded already.
     static func parse(_ text: String) throws(FrameError) -> String {
         guard !text.isEmpty else { throw refusal("must not be empty") }
+        // No form takes more than three times the bytes of another: longer work is not begun.
+        guard text.utf8.count <= 3 * bytesAtMost else { throw tooLong }
+        let text = composed(text)
         guard text.utf8.count <= bytesAtMost, text.count <= charactersAtMost else {
-            throw refusal("longer than \(charactersAtMost) characters or \(bytesAtMost) bytes")
+            throw tooLong
         }
         guard !text.unicodeScalars.contains(where: isForbidden) else {
             throw refusal("control characters are not allowed")
@@ -18,6 +24,17 @@ enum UserName {
             throw refusal("must not be only white space")
         }
         return text
+    }
+
+    /// `text` in NFC, by the tables that `==` of strings uses. Foundation's
+    /// `precomposedStringWithCanonicalMapping` has others, and takes letters beyond U+FFFF for Latin
+    /// ones when a mark follows.
+    private static func composed(_ text: String) -> String {
+        String(decoding: text._nfcCodeUnits, as: UTF8.self)
+    }
+
+    private static var tooLong: FrameError {
+        refusal("longer than \(charactersAtMost) characters or \(bytesAtMost) bytes")
     }
 
     private static func refusal(_ reason: String) -> FrameError {

@@ -99,31 +99,40 @@ struct AdminResponder: Sendable {
 
     /// The sockets with the most waiting bytes first.
     private func sockets(_ target: RequestTarget, atMost count: Int) -> ByteBuffer {
-        let found = members(room: target["room"], user: target["user"], socket: nil)
-            .map { (room: $0, member: $1, waiting: $1.socket.pendingBytes) }
-            .sorted { ($1.waiting, $0.member.id.number) < ($0.waiting, $1.member.id.number) }
+        let found = chat.sockets(user: target["user"], id: nil, room: target["room"])
+            .sorted { ($1.waitingBytes, $0.id.number) < ($0.waitingBytes, $1.id.number) }
         var json = JSONWriter(capacity: 4_096)
         json.raw("{\"total\":")
         json.integer(found.count)
         json.raw(",\"sockets\":[")
-        for (index, entry) in found.prefix(count).enumerated() {
+        for (index, socket) in found.prefix(count).enumerated() {
             if index > 0 { json.raw(",") }
-            json.raw("{\"id\":")
-            json.integer(entry.member.id.number)
-            json.raw(",\"user\":")
-            json.string(entry.member.user)
-            json.raw(",\"room\":")
-            json.string(entry.room.text)
-            json.raw(",\"address\":")
-            json.string(entry.member.socket.clientAddress ?? "")
-            json.raw(",\"waitingBytes\":")
-            json.integer(entry.waiting)
-            json.raw(",\"since\":")
-            json.time(entry.member.since)
-            json.raw("}")
+            write(socket, to: &json)
         }
         json.raw("]}")
         return json.buffer
+    }
+
+    private func write(_ socket: SocketSummary, to json: inout JSONWriter) {
+        json.raw("{\"id\":")
+        json.integer(socket.id.number)
+        json.raw(",\"user\":")
+        json.string(socket.user)
+        if let room = socket.room {
+            json.raw(",\"room\":")
+            json.string(room.text)
+        }
+        if let rooms = socket.rooms {
+            json.raw(",\"rooms\":")
+            json.integer(rooms)
+        }
+        json.raw(",\"address\":")
+        json.string(socket.address ?? "")
+        json.raw(",\"waitingBytes\":")
+        json.integer(socket.waitingBytes)
+        json.raw(",\"since\":")
+        json.time(socket.since)
+        json.raw("}")
     }
 
     /// What waits: writes by shard, the spool, pub/sub.
@@ -155,20 +164,10 @@ struct AdminResponder: Sendable {
         (name: "pubsubDropped", metric: "chatd_pubsub_dropped_total"),
     ]
 
-    private func members(
-        room: String?, user: String?, socket: UInt64?
-    ) -> [(room: RoomID, member: Member)] {
-        chat.directory.all.filter { room == nil || $0.id.text == room }.flatMap { found in
-            found.allMembers.filter { member in
-                (user == nil || member.user == user)
-                    && (socket == nil || member.id.number == socket)
-            }.map { (found.id, $0) }
-        }
-    }
-
     // MARK: Throwing out
 
-    /// Closes the sockets of a user, or one socket. Nobody is kept from coming back.
+    /// Closes the sockets of a user, or one socket; of those with many rooms one room alone when it
+    /// is named. Nobody is kept from coming back.
     private func kick(_ target: RequestTarget) throws(HTTPRefusal) -> ByteBuffer {
         let socket = target["socket"].map { UInt64($0) }
         let isNamed = target["user"] != nil || socket != nil
@@ -178,14 +177,12 @@ struct AdminResponder: Sendable {
                 "name a user or a socket: /kick?user=NAME, with &room=NAME for one room, "
                     + "or /kick?socket=ID")
         }
-        let members = members(
-            room: target["room"], user: target["user"], socket: socket ?? nil)
-        for (_, member) in members {
-            member.owner.dismiss(.kicked, reconnectAfter: chat.environment.reconnectDelay())
-        }
+        let found = chat.sockets(
+            user: target["user"], id: socket ?? nil, room: target["room"])
+        for socket in found { socket.dismiss(.kicked, chat.environment.reconnectDelay()) }
         var json = JSONWriter(capacity: 64)
         json.raw("{\"kicked\":")
-        json.integer(members.count)
+        json.integer(found.count)
         json.raw("}")
         return json.buffer
     }

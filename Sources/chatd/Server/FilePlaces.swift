@@ -1,6 +1,7 @@
 import Foundation
+import Glibc
 
-/// What can be said about files and folders without touching them.
+/// What can be said about files and folders while they stay as they are.
 enum FilePlaces {
     /// Why nothing can be written to `folder`, which is made when it is not there; nil when it can.
     static func trouble(writingTo folder: String) -> String? {
@@ -14,6 +15,20 @@ enum FilePlaces {
         guard isFolder else { return "\(path(place)) is not a folder" }
         guard files.isWritableFile(atPath: path(place)), files.isExecutableFile(atPath: path(place))
         else { return "\(path(place)): Permission denied" }
+        if path(place) == path(URL(filePath: folder).standardizedFileURL) { return nil }
+        return trouble(makingFoldersIn: path(place))
+    }
+
+    /// Found out by making one, and taking it away again: rights alone do not tell. File systems
+    /// such as `/proc` take no folders of anybody, and root has all rights everywhere.
+    private static func trouble(makingFoldersIn place: String) -> String? {
+        let probe = "\(place == "/" ? "" : place)/.chatd-check-\(UUID().uuidString)"
+        guard mkdir(probe, 0o700) == 0 else {
+            return "no folder can be made in \(place): \(String(cString: strerror(errno)))"
+        }
+        guard rmdir(probe) == 0 else {
+            return "\(probe) cannot be removed again: \(String(cString: strerror(errno)))"
+        }
         return nil
     }
 

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import NIOCore
+import Postgres
 import ShardRouter
 import Synchronization
 
@@ -24,6 +25,8 @@ final class RoomsSession: SocketSession {
         var seats: [RoomID: Seat] = [:]
     }
 
+    private let id: MemberID
+    private let since: Timestamp
     private let user: String
     private let authenticator: any Authenticator
     private let environment: RoomEnvironment
@@ -42,6 +45,8 @@ final class RoomsSession: SocketSession {
         farewell: @escaping @Sendable () -> SessionStateMachine.Ending?,
         makeSession: @escaping @Sendable (RoomID, Identity, SharedBounds) -> ChatSession?
     ) {
+        id = environment.nextMember()
+        since = environment.clock.time()
         user = identity.user
         self.authenticator = authenticator
         self.environment = environment
@@ -103,7 +108,7 @@ final class RoomsSession: SocketSession {
     /// The loop of the socket; nil when it is closed.
     var eventLoop: (any EventLoop)? { state.withLock { $0.socket?.eventLoop } }
 
-    /// About a second has passed.
+    /// About two seconds have passed: ``RoomLimits/memberTicks``.
     func ticked() {
         let now = environment.clock.now()
         if let ending = state.withLock({ $0.machine.ticked(at: now) }) { end(ending) }
@@ -113,6 +118,28 @@ final class RoomsSession: SocketSession {
 
     func dismiss(_ ending: SessionStateMachine.Ending, reconnectAfter: Duration) {
         end(ending, reconnectAfter: reconnectAfter)
+    }
+
+    // MARK: What operators see
+
+    /// The socket; nil when it is closed, or not in `room`.
+    ///
+    /// - Parameter room: which of its rooms is asked for; nil: all of them.
+    func summary(in room: RoomID?) -> SocketSummary? {
+        let (socket, seat, count) = state.withLock { state in
+            (state.socket, room.flatMap { state.seats[$0] }, state.seats.count)
+        }
+        guard let socket, room == nil || seat != nil else { return nil }
+        return SocketSummary(
+            id: id, user: user, room: room, rooms: count, address: socket.clientAddress,
+            waitingBytes: socket.pendingBytes, since: since
+        ) { [self] ending, delay in
+            if let seat {
+                seat.session.dismiss(ending, reconnectAfter: delay)
+            } else {
+                dismiss(ending, reconnectAfter: delay)
+            }
+        }
     }
 
     // MARK: Frames

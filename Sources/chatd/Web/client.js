@@ -48,6 +48,7 @@ const SLEPT = 10_000;
  */
 export class ChatClient extends EventTarget {
   room;
+  /** As it was given; from `hello` on, as the server writes it: that is in all frames. */
   user;
   timeline = new Timeline();
   outbox;
@@ -380,6 +381,7 @@ export class ChatClient extends EventTarget {
     const reconnect = clampBounds(frame.reconnect ?? this.hello.reconnect, ...SANE.reconnect);
     const limits = { ...this.hello.limits, ...frame.limits };
     this.hello = { ...this.hello, ...frame, heartbeat, reconnect, limits };
+    this.user = frame.user ?? this.user;
     this.#setState({ name: "live" });
     this.#beatAfter(Math.random() * beatDelay(this.hello.heartbeat));
     const behind = (frame.head ?? 0) - this.timeline.upTo;

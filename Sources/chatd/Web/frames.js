@@ -13,8 +13,9 @@ const isPage = ({ messages }) => isList(messages, isObject);
 
 /** By type, whether the fields that are used are what they should be. */
 const SHAPES = {
-  hello: ({ head, heartbeat, reconnect, limits }) => maybe(head, isCount)
-    && maybe(heartbeat, isBounds) && maybe(reconnect, isBounds) && maybe(limits, isObject),
+  hello: ({ user, head, heartbeat, reconnect, limits }) => maybe(user, isText)
+    && maybe(head, isCount) && maybe(heartbeat, isBounds) && maybe(reconnect, isBounds)
+    && maybe(limits, isObject),
   message: isMessage,
   stored: ({ id, seq }) => isText(id) && isCount(seq),
   ack: ({ id, level, seq }) => isText(id) && isText(level) && maybe(seq, isCount),

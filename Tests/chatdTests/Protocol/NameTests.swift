@@ -1,4 +1,4 @@
-import FoundationEssentials
+import Foundation
 import ShardRouter
 import Testing
 
@@ -26,6 +26,54 @@ import Testing
     ])
     func `names of people are taken as they are`(name: String) throws {
         #expect(try UserName.parse(name) == name)
+    }
+
+    @Test(arguments: [
+        ("Jose\u{301}", "Jos\u{E9}"), ("\u{1112}\u{1161}\u{11AB}", "\u{D55C}"),
+        ("a\u{301}\u{323}", "\u{1EA1}\u{301}"), ("\u{2126}", "\u{3A9}"),
+        ("\u{958}", "\u{915}\u{93C}"),
+        // No letter turns into another's.
+        ("\u{10041}\u{323}", "\u{10041}\u{323}"),
+    ])
+    func `a name has one form, byte for byte`(written: String, name: String) throws {
+        #expect(Array(try UserName.parse(written).utf8) == Array(name.utf8))
+    }
+
+    /// Servers compare names as strings, shards as bytes.
+    @Test func `names that are equal have the same bytes`() throws {
+        let scalars = (UInt32(0xA0)...0x1_FFFF).compactMap(Unicode.Scalar.init).filter {
+            $0.properties.canonicalCombiningClass != .notReordered
+                || (0xA0...0x33FF).contains($0.value)
+        }
+        var equalPairs = 0
+        for scalar in scalars {
+            for (one, other) in [
+                ("a\(scalar)\u{301}", "a\u{301}\(scalar)"),
+                ("a\(scalar)\u{323}", "a\u{323}\(scalar)"),
+                ("\(scalar)", "\(scalar)".decomposedStringWithCanonicalMapping),
+            ] where one == other {
+                guard let name = try? UserName.parse(one) else { continue }
+                equalPairs += 1
+                #expect(name == one)
+                #expect(
+                    Array(try UserName.parse(other).utf8) == Array(name.utf8),
+                    "U+\(String(scalar.value, radix: 16))")
+                #expect(Array(try UserName.parse(name).utf8) == Array(name.utf8))
+            }
+        }
+        #expect(equalPairs > 10_000)
+    }
+
+    @Test func `the length of a name is that of its one form`() throws {
+        let name = String(repeating: "\u{D55C}", count: 64)
+
+        let decomposed = name.decomposedStringWithCanonicalMapping
+        #expect(decomposed.utf8.count > 2 * UserName.bytesAtMost)
+        #expect(try UserName.parse(decomposed) == name)
+        // Four bytes each that are twelve in NFC.
+        #expect(throws: FrameError.self) {
+            try UserName.parse(String(repeating: "\u{1D160}", count: 30))
+        }
     }
 
     @Test(arguments: [

@@ -133,6 +133,13 @@ import Testing
         }
     }
 
+    /// What the protocol says.
+    @Test func `sockets are looked after every two seconds`() {
+        let room = ChatLimits().room
+
+        #expect(room.tick * room.memberTicks == .seconds(2))
+    }
+
     @Test func `no frame is done after the token's end, between two looks either`() async throws {
         let store = MemoryMessageStore()
         try await run(store: store) { gate in
