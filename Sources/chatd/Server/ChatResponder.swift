@@ -157,6 +157,8 @@ struct ChatResponder: Sendable {
     private func history(
         _ name: String, _ target: RequestTarget, _ request: Request, _ peer: NetworkAddress?
     ) async throws(HTTPRefusal) -> Response {
+        guard origins.allows(origins: request.headers[values: .origin], hosts: hosts(request))
+        else { throw .foreignOrigin }
         let room = try room(name)
         let user = try reader(target, request, of: room)
         let address = peer.map {

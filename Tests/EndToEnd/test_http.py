@@ -1,0 +1,46 @@
+"""Which web pages may talk to a server."""
+
+import json
+from urllib.parse import urlsplit
+
+from chat_client import message
+from raw_socket import RawSocket, request
+
+
+async def ask(socket, line, *fields, body=b""):
+    """The answer to one request: status, headers, body."""
+    socket.write("\r\n".join([line, *fields, "", ""]).encode() + body)
+    status, headers = await socket.answer()
+    return status, headers, await socket.reader.readexactly(int(headers["content-length"]))
+
+
+def post(room, *fields):
+    """A message, as a page or a program posts it: arguments of `ask`."""
+    body = json.dumps(message("x")).encode()
+    line = f"POST /v1/rooms/{room}/messages?user=ada HTTP/1.1"
+    return line, body, [*fields, f"Content-Length: {len(body)}"]
+
+
+async def statuses(server, room, host, *origin):
+    """What a socket, a post and a page of history are answered."""
+    socket = await RawSocket.connect(server.url)
+    changes = {"Origin": origin[0]} if origin else {}
+    socket.write(request(server.url, room, Host=host, **changes))
+    got = [(await socket.answer())[0]]
+    await socket.close()
+    fields = [f"Host: {host}", *(f"Origin: {one}" for one in origin)]
+    socket = await RawSocket.connect(server.url)
+    line, body, posted = post(room, *fields)
+    got.append((await ask(socket, line, *posted, body=body))[0])
+    line = f"GET /v1/rooms/{room}/messages HTTP/1.1"
+    got.append((await ask(socket, line, *fields))[0])
+    await socket.close()
+    return got
+
+
+async def test_a_page_of_another_origin_neither_writes_nor_reads(servers, room):
+    host = urlsplit(servers[0].url).netloc
+
+    assert await statuses(servers[0], room, host, "http://evil.example") == [403, 403, 403]
+    assert await statuses(servers[0], room, host, servers[0].url) == [101, 201, 200]
+    assert await statuses(servers[0], room, host) == [101, 201, 200]
