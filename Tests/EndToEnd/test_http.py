@@ -3,6 +3,8 @@
 import json
 from urllib.parse import urlsplit
 
+import pytest
+
 from chat_client import message
 from raw_socket import RawSocket, request
 
@@ -44,3 +46,34 @@ async def test_a_page_of_another_origin_neither_writes_nor_reads(servers, room):
     assert await statuses(servers[0], room, host, "http://evil.example") == [403, 403, 403]
     assert await statuses(servers[0], room, host, servers[0].url) == [101, 201, 200]
     assert await statuses(servers[0], room, host) == [101, 201, 200]
+
+
+# A page whose host was made to lead to this machine (DNS rebinding) is of the server's own origin.
+@pytest.mark.parametrize("settings, own", [
+    ({}, [403, 403, 403]),
+    ({"CHATD_ALLOWED_ORIGINS": "http://evil.example"}, [101, 201, 200]),
+    ({"CHATD_ALLOW_OPEN": "1"}, [101, 201, 200]),
+    ({"CHATD_TRUSTED_PROXIES": "127.0.0.1"}, [101, 201, 200]),
+])
+async def test_where_identity_is_open_only_pages_of_this_machine_come_in(
+    start, room, settings, own
+):
+    server = start("chatd-rebound", **settings)
+
+    assert await statuses(server, room, "evil.example", "http://evil.example") == own
+    for host in ("localhost", "127.8.9.1", "[::1]"):
+        host += f":{server.port}"
+        assert await statuses(server, room, host, f"http://{host}") == [101, 201, 200]
+
+
+async def test_a_page_that_reads_and_names_no_origin_is_told_by_its_host(start, room):
+    """Browsers leave `Origin` out when a page reads from what it takes for its own server."""
+    server, forced = start("chatd-read"), start("chatd-read-forced", CHATD_ALLOW_OPEN="1")
+    # Programs name no origin either; browsers always do for sockets and posts.
+    assert await statuses(server, room, "evil.example") == [101, 201, 403]
+    assert await statuses(forced, room, "evil.example") == [101, 201, 200]
+
+    socket = await RawSocket.connect(server.url)
+    line = f"GET /v1/rooms/{room}/messages HTTP/1.0"
+    assert (await ask(socket, line))[0] == 200
+    await socket.close()
