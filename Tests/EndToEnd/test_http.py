@@ -1,5 +1,6 @@
-"""Which web pages may talk to a server."""
+"""What any HTTP server owes its clients, and which web pages may talk to this one."""
 
+import asyncio
 import json
 from urllib.parse import urlsplit
 
@@ -14,6 +15,75 @@ async def ask(socket, line, *fields, body=b""):
     socket.write("\r\n".join([line, *fields, "", ""]).encode() + body)
     status, headers = await socket.answer()
     return status, headers, await socket.reader.readexactly(int(headers["content-length"]))
+
+
+async def ends(socket):
+    """Whether the server ends the connection."""
+    async with asyncio.timeout(10):
+        return await socket.reader.read() == b""
+
+
+# Connections
+
+
+@pytest.mark.parametrize("line, fields", [
+    ("GET /healthz HTTP/1.0", []),
+    ("GET /healthz HTTP/1.0", ["Host: a"]),
+    ("GET /healthz HTTP/1.0", ["Host: a", "Connection: Keep-Alive"]),
+    ("GET /healthz HTTP/1.1", ["Host: a", "Connection: close"]),
+    ("GET /healthz HTTP/1.1", ["Host: a", "Connection: TE, Close"]),
+    ("GET /nothing HTTP/1.0", []),
+])
+async def test_who_does_not_keep_a_connection_gets_its_end(servers, line, fields):
+    socket = await RawSocket.connect(servers[0].url)
+
+    status, headers, _ = await ask(socket, line, *fields)
+
+    assert status == (404 if "nothing" in line else 200)
+    assert headers["connection"] == "close"
+    assert await ends(socket)
+    await socket.close()
+
+
+async def test_others_keep_it(servers):
+    socket = await RawSocket.connect(servers[0].url)
+
+    for _ in range(3):
+        status, headers, body = await ask(socket, "GET /healthz HTTP/1.1", "Host: a")
+        assert (status, body) == (200, b"ok\n") and "connection" not in headers
+    await socket.close()
+
+
+@pytest.mark.parametrize("line, fields", [
+    ("GET /healthz HTTP/1.1", []),
+    ("GET /healthz HTTP/1.1", ["Host: a", "Host: b"]),
+    ("GET /healthz HTTP/1.1", ["Host: a", "host: a"]),
+    ("GET /healthz HTTP/1.0", ["Host: a", "Host: b"]),
+    ("POST /v1/rooms/a/messages?user=a HTTP/1.1", ["Content-Length: 2"]),
+])
+async def test_a_request_names_one_host(servers, line, fields):
+    socket = await RawSocket.connect(servers[0].url)
+
+    body = b"{}" if "POST" in line else b""
+    status, headers, answer = await ask(socket, line, *fields, body=body)
+
+    assert status == 400
+    assert "Host" in json.loads(answer)["message"]
+    assert headers["connection"] == "close"
+    assert await ends(socket)
+    await socket.close()
+
+
+async def test_a_later_request_names_one_host_too(servers):
+    socket = await RawSocket.connect(servers[0].url)
+
+    assert (await ask(socket, "GET /healthz HTTP/1.1", "Host: a"))[0] == 200
+    assert (await ask(socket, "GET /healthz HTTP/1.1"))[0] == 400
+    assert await ends(socket)
+    await socket.close()
+
+
+# Pages
 
 
 def post(room, *fields):
