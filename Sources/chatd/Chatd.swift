@@ -169,11 +169,7 @@ struct Chatd: AsyncParsableCommand {
             Self.complain("\(error)")
             throw ExitCode(error.exitCode)
         }
-        LoggingSystem.bootstrap { label in
-            var handler = StreamLogHandler.standardError(label: label)
-            handler.logLevel = settings.logLevel
-            return handler
-        }
+        LoggingSystem.bootstrap { _ in LogfmtHandler(logLevel: settings.logLevel) }
         // More loops than cores only take turns.
         NIOSingletons.groupLoopCountSuggestion = UsableCores.count
         do throws(ProgramError) {

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 
 import pytest
@@ -523,3 +524,36 @@ async def test_the_log_tells_who_did_what_and_no_text(start, room):
     [line] = [line for line in server.log.read_text().splitlines() if "moderated" in line]
     assert room in line and "mod" in line and "delete" in line
     assert SECRET not in server.log.read_text()
+
+
+# One line of logfmt: a value is plain, or a string as in JSON.
+FIELD = re.compile(r'([\w.-]+)=([\w.:/+-]+|"(?:[^"\\]|\\.)*")(?: |$)', re.ASCII)
+
+
+def log_fields(line):
+    fields, place = {}, 0
+    while place < len(line):
+        found = FIELD.match(line, place)
+        assert found, f"no field at {line[place:]!r}"
+        key, value = found.groups()
+        assert key not in fields, f"{key} twice: {line}"
+        fields[key] = json.loads(value) if value.startswith('"') else value
+        place = found.end()
+    return fields
+
+
+async def test_a_name_cannot_forge_a_line_of_the_log(start, room):
+    server = start("not-forged")
+    name = 'ada level=error user=bo "kind=x" \\'
+    async with await Socket.join(server.url, room, name) as mod:
+        said = await mod.say("soon gone")
+        await mod.moderate(delete=said["id"])
+
+    # What a server says when it listens is no line of the log.
+    lines = [
+        log_fields(line) for line in server.log.read_text().splitlines()
+        if line != f"chatd {server.name} listening on {server.url}"]
+    assert all({"time", "level", "source", "message"} <= line.keys() for line in lines)
+    [told] = [line for line in lines if "moderated" in line["message"]]
+    assert (told["level"], told["user"], told["kind"]) == ("info", name, "delete")
+    assert told["room.id"] == room

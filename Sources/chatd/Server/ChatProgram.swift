@@ -238,7 +238,7 @@ struct ChatProgram: Sendable {
                 tasks.addTask {
                     chat.takeNoMore()
                     logger.info(
-                        "draining", metadata: ["time": "\(configuration.drainTime)"])
+                        "draining", metadata: ["drain.time": "\(configuration.drainTime)"])
                     // Requests are answered meanwhile: load balancers ask whether we are ready.
                     await chat.drain(over: configuration.drainTime)
                     chat.stop()

@@ -157,6 +157,10 @@ struct ChatResponder: Sendable {
     private func history(
         _ name: String, _ target: RequestTarget, _ request: Request, _ peer: NetworkAddress?
     ) async throws(HTTPRefusal) -> Response {
+        let pages = request.headers[values: .origin]
+        guard origins.allows(origins: pages, hosts: hosts(request)) else { throw .foreignOrigin }
+        guard !pages.isEmpty || origins.allowsReading(hosts: hosts(request))
+        else { throw .foreignHost }
         let room = try room(name)
         let user = try reader(target, request, of: room)
         let address = peer.map {

@@ -148,6 +148,11 @@ extension HTTPRefusal {
         "pages of this origin may not talk to this server (CHATD_ALLOWED_ORIGINS lists those that may)"
     )
 
+    static let foreignHost = HTTPRefusal(
+        .forbidden, code: "forbidden",
+        "Host: must be a loopback address or localhost where identity is open "
+            + "(unless CHATD_ALLOW_OPEN or CHATD_TRUSTED_PROXIES is set)")
+
     static let noRightToRead = HTTPRefusal(
         .forbidden, code: "forbidden", "no right to read this room")
 

@@ -27,9 +27,14 @@ struct OriginRule: Equatable, Sendable {
     }
 
     var allowed: Set<Origin>
+    /// Whether a server's own pages are those of loopback hosts alone. So it is where everybody of this
+    /// machine is believed: any site can have its name lead to 127.0.0.1, and its pages are then of the
+    /// same origin as the server (DNS rebinding).
+    var isForLoopbackHosts: Bool
 
-    init(allowed: Set<Origin> = []) {
+    init(allowed: Set<Origin> = [], isForLoopbackHosts: Bool = false) {
         self.allowed = allowed
+        self.isForLoopbackHosts = isForLoopbackHosts
     }
 
     /// - Parameters:
@@ -40,8 +45,17 @@ struct OriginRule: Equatable, Sendable {
         guard origins.count == 1, let origin = Origin(origins[0]) else { return false }
         if allowed.contains(origin) { return true }
         guard hosts.count == 1, let own = HostAndPort(hosts[0]) else { return false }
+        guard own.isLoopback || !isForLoopbackHosts else { return false }
         // Whether TLS ends in front of this server is not known here, so schemes are not compared.
         // A host without a port stands for the usual one of the page's scheme.
         return own.host == origin.host && (own.port ?? origin.usualPort) == origin.port
+    }
+
+    /// Whether a request that only reads and names no origin may do so. Browsers leave `Origin` out when
+    /// a page reads from its own server, so its host has to tell.
+    ///
+    /// - Parameter hosts: the values of `Host`; browsers always send one.
+    func allowsReading(hosts: [String]) -> Bool {
+        !isForLoopbackHosts || hosts.allSatisfy { HostAndPort($0)?.isLoopback ?? false }
     }
 }

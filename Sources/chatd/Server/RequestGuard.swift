@@ -3,7 +3,7 @@ import NIOCore
 import NIOHTTP1
 
 /// Stands before everything that handles requests: cuts clients that take too long for one, or for
-/// reading its answer, and answers what is no HTTP.
+/// reading its answer, and answers what is no HTTP/1.1, or names no host (RFC 9112, 3.2).
 final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias InboundOut = HTTPServerRequestPart
@@ -39,15 +39,16 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        // Refused, and on its way out.
+        guard !isDone else { return }
         var data = data
         switch unwrapInboundIn(data) {
         case .head(var head):
-            // An upgrade that nobody here knows may be ignored (RFC 9110, 7.8).
-            let upgrades = head.headers[canonicalForm: "Upgrade"].map { $0.lowercased() }
-            if !upgrades.isEmpty, !upgrades.contains("websocket") {
-                head.headers.remove(name: "Upgrade")
-                data = wrapInboundOut(.head(head))
+            if let fault = Self.hostFault(head) {
+                refuse(context, HTTPRefusal(.badRequest, code: "badRequest", fault))
+                return
             }
+            if Self.clean(&head) { data = wrapInboundOut(.head(head)) }
             unanswered += 1
             unread += 1
             if unread == 1 { awaitAnswer(context) }
@@ -63,6 +64,42 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
             timer = nil
         }
         context.fireChannelRead(data)
+    }
+
+    /// What is wrong with the host that a request names. It may be empty.
+    private static func hostFault(_ head: HTTPRequestHead) -> String? {
+        switch head.headers["Host"].count {
+        case 1: nil
+        case 0: isOld(head) ? nil : "Host: is missing"
+        default: "Host: must be there once"
+        }
+    }
+
+    /// Says in one way what can be said in several.
+    ///
+    /// - Returns: whether anything was changed.
+    private static func clean(_ head: inout HTTPRequestHead) -> Bool {
+        var isChanged = false
+        // An upgrade that nobody here knows may be ignored (RFC 9110, 7.8).
+        let upgrades = head.headers[canonicalForm: "Upgrade"].map { $0.lowercased() }
+        let isForSocket = upgrades.contains("websocket")
+        if !upgrades.isEmpty, !isForSocket {
+            head.headers.remove(name: "Upgrade")
+            isChanged = true
+        }
+        // The persistence of HTTP/1.0 is not offered (RFC 9112, 9.3). Only `close`, written like
+        // this, ends a connection below.
+        let options = head.headers[canonicalForm: "Connection"].map { $0.lowercased() }
+        if !isForSocket, isOld(head) || options.contains("close") {
+            head.headers.replaceOrAdd(name: "Connection", value: "close")
+            isChanged = true
+        }
+        return isChanged
+    }
+
+    /// Whether a request is of a time before HTTP/1.1.
+    private static func isOld(_ head: HTTPRequestHead) -> Bool {
+        (head.version.major, head.version.minor) < (1, 1)
     }
 
     /// A server that stops waits for the answers that are under way, not for requests that have
@@ -111,7 +148,7 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         switch error {
         case let error as HTTPParserError:
-            refuse(context, error)
+            refuse(context, refusal(of: error))
         case is ByteToMessageDecoderError where isDone:
             break  // More of what could not be read.
         default:
@@ -119,22 +156,29 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
-    private func refuse(_ context: ChannelHandlerContext, _ error: HTTPParserError) {
+    /// What the sender of something that is no HTTP is told; nil when he is gone.
+    private func refusal(of error: HTTPParserError) -> HTTPRefusal? {
+        switch error {
+        case .invalidEOFState:
+            nil
+        case .headerOverflow:
+            HTTPRefusal(
+                .requestHeaderFieldsTooLarge, code: "badRequest",
+                "more than \(limits.headerFields) header fields or \(limits.headerBytes) bytes")
+        default:
+            HTTPRefusal(.badRequest, code: "badRequest", "this is not HTTP")
+        }
+    }
+
+    /// Answers, unless there is nobody to answer or another answer is under way, and ends the
+    /// connection.
+    private func refuse(_ context: ChannelHandlerContext, _ refusal: HTTPRefusal?) {
         guard !isDone else { return }
         isDone = true
-        guard unanswered == 0, !isAnswering, error != .invalidEOFState else {
+        guard let refusal, unanswered == 0, !isAnswering else {
             context.close(promise: nil)
             return
         }
-        let refusal =
-            switch error {
-            case .headerOverflow:
-                HTTPRefusal(
-                    .requestHeaderFieldsTooLarge, code: "badRequest",
-                    "more than \(limits.headerFields) header fields or \(limits.headerBytes) bytes")
-            default:
-                HTTPRefusal(.badRequest, code: "badRequest", "this is not HTTP")
-            }
         for part in refusal.parts { context.write(wrapOutboundOut(part), promise: nil) }
         context.flush()
         // Not cut at once: a reset would overtake the answer while the client still sends.

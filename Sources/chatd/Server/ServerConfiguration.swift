@@ -69,6 +69,9 @@ struct ServerConfiguration: Sendable {
         if authentication == .open, !allowsOpen, !bind.isLoopback {
             throw .openToOthers(bind: bind)
         }
+        // Behind a proxy the host is whatever the proxy is called.
+        origins.isForLoopbackHosts =
+            authentication == .open && !allowsOpen && proxies.ranges.isEmpty
     }
 
     // MARK: One setting each

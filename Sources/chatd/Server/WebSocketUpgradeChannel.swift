@@ -215,7 +215,8 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
         ) { head.headers[$0.rawName] }
     }
 
-    /// The rules that come before those of the chat: RFC 6455, 4.2.1, and RFC 9112, 3.2.
+    /// The rules that come before those of the chat: RFC 6455, 4.2.1. That a request names one host
+    /// is up to ``RequestGuard``.
     private static func check(_ head: HTTPRequestHead) throws(HTTPRefusal) {
         let hasBody =
             head.headers.contains(name: "Transfer-Encoding")
@@ -223,8 +224,6 @@ struct WebSocketUpgrader: NIOTypedHTTPServerProtocolUpgrader {
         let fault: String? =
             if (head.version.major, head.version.minor) < (1, 1) {
                 "a WebSocket needs HTTP/1.1"
-            } else if head.headers["Host"].count != 1 {
-                "Host: must be there once"
             } else if hasBody {
                 "a request for a WebSocket has no body"
             } else {

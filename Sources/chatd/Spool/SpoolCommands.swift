@@ -135,7 +135,7 @@ struct SpoolDrain: SpoolSubcommand, AsyncParsableCommand {
 
     /// - Returns: how many messages their shards have stored.
     private func drain(_ folder: String) async throws -> Int {
-        let logger = Logger(label: "chatd")
+        let logger = Logger(label: "chatd") { _ in LogfmtHandler() }
         let sources = try server.sources()
         let catalog = try ServerConfiguration.catalog(sources)
         let topologyFile = try ServerConfiguration.topologyFile(sources, catalog: catalog)

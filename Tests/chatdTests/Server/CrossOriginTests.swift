@@ -60,6 +60,17 @@ import Testing
         #expect(answer.headers[.vary] == "Origin")
     }
 
+    @Test(arguments: [HTTPRequest.Method.get, .head])
+    func `another page does not read`(method: HTTPRequest.Method) async throws {
+        for origin in ["https://other.example", "null"] {
+            let answer = try await ask(method, "/v1/rooms/lobby/messages", origin: origin)
+            #expect(answer.status == .forbidden)
+            #expect(answer.headers[.accessControlAllowOrigin] == nil)
+        }
+        let own = try await ask(method, "/v1/rooms/lobby/messages", origin: "http://chat.example")
+        #expect(own.status == .ok)
+    }
+
     @Test func `a listed page may read an answer, and why there is none`() async throws {
         for (path, status) in [("messages?user=ada", 200), ("messages?limit=x", 400)] {
             let answer = try await ask(.get, "/v1/rooms/lobby/\(path)", origin: listed)
@@ -77,6 +88,7 @@ import Testing
             .get, "/v1/rooms/lobby/messages", origin: listed, isListed: false)
         #expect(unlisted.headers[.accessControlAllowOrigin] == nil)
         #expect(unlisted.headers[.vary] == nil)
+        #expect(unlisted.status == .forbidden)
         let plain = try await ask(.options, "/v1/rooms/lobby/messages", origin: listed)
         #expect(plain.status == .methodNotAllowed)
     }

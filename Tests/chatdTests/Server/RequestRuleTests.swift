@@ -74,6 +74,29 @@ import Testing
             !rule.allows(origins: ["https://other.example", "https://other.example"], hosts: []))
     }
 
+    @Test(arguments: [
+        ("localhost", true), ("127.0.0.1:8080", true), ("127.9.8.7", true), ("[::1]:80", true),
+        ("evil.example", false), ("127.0.0.1.evil.example", false), ("localhost.evil", false),
+        ("10.0.0.1", false), ("[::2]", false), ("0.0.0.0", false), ("128.0.0.1", false),
+    ])
+    func `where all of this machine are believed, own pages have a loopback host`(
+        host: String, isAllowed: Bool
+    ) throws {
+        let listed = try #require(OriginRule.Origin("https://other.example"))
+        let rule = OriginRule(allowed: [listed], isForLoopbackHosts: true)
+
+        #expect(rule.allows(origins: ["http://\(host)"], hosts: [host]) == isAllowed)
+        #expect(rule.allowsReading(hosts: [host]) == isAllowed)
+        #expect(rule.allows(origins: ["https://other.example"], hosts: [host]))
+        #expect(rule.allows(origins: [], hosts: [host]))
+        #expect(OriginRule().allows(origins: ["http://\(host)"], hosts: [host]))
+        #expect(OriginRule().allowsReading(hosts: [host]))
+    }
+
+    @Test func `programs that name no host read everywhere`() {
+        #expect(OriginRule(isForLoopbackHosts: true).allowsReading(hosts: []))
+    }
+
     // MARK: Small things
 
     @Test func `dates are written as HTTP wants them`() throws {

@@ -37,7 +37,7 @@ import Testing
 
         #expect(configuration.bind == HostAndPort(host: "127.0.0.1", port: 8080))
         #expect(configuration.redis == nil)
-        #expect(configuration.origins == OriginRule())
+        #expect(configuration.origins == OriginRule(isForLoopbackHosts: true))
         #expect(configuration.serverName == "box:8080")
         #expect(configuration.logLevel == .info)
     }
@@ -73,6 +73,17 @@ import Testing
 
         #expect(configuration.origins.allowed.count == 2)
         #expect(configuration.bind.host == "0.0.0.0")
+    }
+
+    @Test(
+        arguments: [
+            ([:], true), ([.allowOpen: "1"], false), ([.trustedProxies: "127.0.0.1"], false),
+            ([.auth: "jwt", .jwtKeys: "/keys"], false),
+        ] as [([Setting: String], Bool)])
+    func `only who believes everybody of this machine asks pages for a loopback host`(
+        flags: [Setting: String], isAsked: Bool
+    ) throws {
+        #expect(try read(flags: flags).origins.isForLoopbackHosts == isAsked)
     }
 
     @Test func `what stands between a server and its clients is plain unless named`() throws {
