@@ -230,6 +230,8 @@ class ChatClient:
         #: How far the clock of this client is off.
         self.days_off = days_off
         self.connections = 0
+        #: Why connections ended, or did not come about.
+        self.ends = []
         #: The `bye` frames that came, in order.
         self.byes = []
         self._random = random.Random(seed)
@@ -290,8 +292,10 @@ class ChatClient:
                     max_size=None, open_timeout=5
                 ) as socket:
                     await self._converse(socket)
-            except (OSError, WebSocketException, TimeoutError):
-                pass  # Whatever it was: come back, to the next server.
+                self.ends.append(f"{socket.close_code} {socket.close_reason}")
+            except (OSError, WebSocketException, TimeoutError) as end:
+                # Whatever it was: come back, to the next server.
+                self.ends.append(f"{type(end).__name__}: {end}")
             finally:
                 self._socket = None
                 self._is_asking = False
