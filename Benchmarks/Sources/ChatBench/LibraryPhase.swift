@@ -55,13 +55,16 @@ struct LibraryPhase {
                 try ChatClient(
                     ChatClient.Configuration(
                         servers: ["http://127.0.0.1:\(subject.port)"],
-                        room: "library-\(round)-\(room)", user: "person-\(person)"))
+                        room: "library-\(round)-\(room)", user: "person-\(room)-\(person)"))
             }
         }
         let told = Box(Told())
         let seconds = stage.extent.seconds
         try await withThrowingTaskGroup(of: Void.self) { running in
             for client in clients.joined() { running.addTask { await client.run() } }
+            while clients.joined().contains(where: { $0.view().connection != .live }) {
+                try await Task.sleep(for: .milliseconds(20))
+            }
             try await withThrowingTaskGroup(of: Told.self) { writing in
                 for (room, people) in clients.enumerated() {
                     for (person, client) in people.enumerated() {
@@ -88,7 +91,7 @@ struct LibraryPhase {
         by client: ChatClient, _ person: Int, in room: Int, for seconds: Double
     ) async throws -> Told {
         let text = String(repeating: "x", count: stage.textBytes)
-        let start = ContinuousClock.now + .seconds(1 + Double(person) / Self.rate / 10)
+        let start = ContinuousClock.now + .seconds(Double(person) / Self.rate / 10)
         return try await withThrowingTaskGroup(of: (Double, Int64).self) { messages in
             for number in 0..<Int(seconds * Self.rate) {
                 let due = start + .seconds(Double(number) / Self.rate)
