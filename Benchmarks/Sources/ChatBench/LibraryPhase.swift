@@ -62,9 +62,7 @@ struct LibraryPhase {
         let seconds = stage.extent.seconds
         try await withThrowingTaskGroup(of: Void.self) { running in
             for client in clients.joined() { running.addTask { await client.run() } }
-            while clients.joined().contains(where: { $0.view().connection != .live }) {
-                try await Task.sleep(for: .milliseconds(20))
-            }
+            try await allAreLive(Array(clients.joined()))
             try await withThrowingTaskGroup(of: Told.self) { writing in
                 for (room, people) in clients.enumerated() {
                     for (person, client) in people.enumerated() {
@@ -79,11 +77,22 @@ struct LibraryPhase {
                 }
             }
             for (room, people) in clients.enumerated() {
-                await compare(people, room, told.value.stored[room] ?? [])
+                try await compare(people, room, told.value.stored[room] ?? [])
             }
             running.cancelAll()
         }
         return (told.value, seconds)
+    }
+
+    /// Returns when all are connected: what is measured is not how they come in.
+    private func allAreLive(_ clients: [ChatClient]) async throws {
+        let deadline = ContinuousClock.now + .seconds(30)
+        while clients.contains(where: { $0.view().connection != .live }) {
+            guard ContinuousClock.now < deadline else {
+                throw BenchError(description: "not all of \(clients.count) clients came in")
+            }
+            try await Task.sleep(for: .milliseconds(20))
+        }
     }
 
     /// Writes at a steady rate, whether or not answers come; each person begins at another moment.
@@ -111,12 +120,12 @@ struct LibraryPhase {
     }
 
     /// Everybody in a room must come to have what was stored, once and in its order.
-    private func compare(_ people: [ChatClient], _ room: Int, _ stored: [Int64]) async {
+    private func compare(_ people: [ChatClient], _ room: Int, _ stored: [Int64]) async throws {
         let expected = stored.sorted().map(Int64?.some)
         let deadline = ContinuousClock.now + .seconds(20)
         for (person, client) in people.enumerated() {
             while client.view().messages.map(\.seq) != expected, ContinuousClock.now < deadline {
-                try? await Task.sleep(for: .milliseconds(20))
+                try await Task.sleep(for: .milliseconds(20))
             }
             let view = client.view()
             stage.check(
